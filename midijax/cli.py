@@ -1,0 +1,64 @@
+"""What the commands share: flags, help, and errors told in one sentence."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+
+from absl import flags
+
+from midijax.errors import UserError
+
+BAD_INPUT = 2
+HELP_WIDTH = 96
+
+
+def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, doc: str) -> None:
+    """Parses the command line, calls `main(arguments)` and leaves with its exit code.
+
+    Args:
+      main: the command. It gets what is not one of its flags, in order, and returns an exit code.
+      flag_values: the command's own flags, a set apart from absl's global one so that commands can
+        share names and `--help` shows nothing else.
+      doc: what `--help` prints before the flags.
+
+    A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2.
+    """
+    try:
+        if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
+            print(help_text(flag_values, doc))
+            sys.exit(0)
+        arguments = flag_values(sys.argv, known_only=True)[1:]
+        code = main(arguments)
+        sys.stdout.flush()
+    except (UserError, flags.Error) as error:
+        print(f"{_command_name()}: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code or 0)
+
+
+def reject(arguments: list[str]) -> None:
+    """Raises UserError if the command line held something the command does not know."""
+    if arguments:
+        raise UserError(f"unknown argument '{arguments[0]}'; --help lists what there is")
+
+
+def help_text(flag_values: flags.FlagValues, doc: str) -> str:
+    """The command's description and its flags, each with its default."""
+    lines = [doc.strip(), "", "Flags:"]
+    own_flags = (flag_values[name] for name in flag_values)
+    for flag in (flag for flag in own_flags if flag.help and flag.name not in _ABSL_FLAGS):
+        default = "" if flag.default in (None, []) else f" (default: {flag.default_as_str})"
+        body = textwrap.wrap(flag.help + default, HELP_WIDTH - 6)
+        lines += [f"  --{flag.name}", *(f"      {line}" for line in body)]
+    return "\n".join(lines)
+
+
+_ABSL_FLAGS = {"flagfile", "undefok"}
+
+
+def _command_name() -> str:
+    return "midijax." + os.path.basename(sys.argv[0]).removesuffix(".py")

@@ -1,0 +1,173 @@
+"""Performances as sequences of events: the vocabulary of Oore et al. (2018).
+
+A performance is told as note-ons, note-offs, time-shifts and velocities. The order of events and
+every rounding follow note_seq's `Performance`, on whose tokens the published scores rest.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from midijax.performance import NOTE_DTYPE, NUM_PITCHES, Performance
+
+MAX_VELOCITY = 127
+DEFAULT_VELOCITY = 64  # of notes in a vocabulary without velocities
+
+# Kinds of event, in the order of their ids.
+NOTE_ON, NOTE_OFF, TIME_SHIFT, VELOCITY = range(4)
+KIND_NAMES = ("note_on", "note_off", "time_shift", "velocity")
+
+
+@dataclasses.dataclass(frozen=True)
+class EventVocabulary:
+    """Event ids: 128 note-ons, 128 note-offs, then time-shifts, then velocities.
+
+    Attributes:
+      steps_per_second: time is counted in steps of 1 / steps_per_second seconds.
+      max_shift_steps: the longest time-shift, and so the number of time-shift events.
+      num_velocity_bins: the number of velocity events; 0 leaves velocities out.
+    """
+
+    steps_per_second: int
+    max_shift_steps: int
+    num_velocity_bins: int
+
+    @property
+    def size(self) -> int:
+        """The number of events."""
+        return self.velocity_base + self.num_velocity_bins
+
+    @property
+    def shift_base(self) -> int:
+        """The id of the time-shift by one step."""
+        return 2 * NUM_PITCHES
+
+    @property
+    def velocity_base(self) -> int:
+        """The id of the softest velocity."""
+        return self.shift_base + self.max_shift_steps
+
+    @property
+    def velocity_bin_size(self) -> int:
+        """How many MIDI velocities share an event."""
+        return -(-MAX_VELOCITY // self.num_velocity_bins)
+
+    @functools.cached_property
+    def kinds(self) -> np.ndarray:
+        """The kind of each event, int32 (size,)."""
+        counts = (NUM_PITCHES, NUM_PITCHES, self.max_shift_steps, self.num_velocity_bins)
+        return np.repeat(np.arange(4, dtype=np.int32), counts)
+
+    @functools.cached_property
+    def values(self) -> np.ndarray:
+        """What each event says, int32 (size,): a pitch, a number of steps (from 1), or a bin."""
+        ids = np.arange(self.size, dtype=np.int32)
+        bases = np.array([0, NUM_PITCHES, self.shift_base - 1, self.velocity_base], np.int32)
+        return ids - bases[self.kinds]
+
+    def velocity_to_bin(self, velocity: np.ndarray) -> np.ndarray:
+        """MIDI velocities 1..127 to bins from 0."""
+        return (np.asarray(velocity, np.int32) - 1) // self.velocity_bin_size
+
+    def bin_to_velocity(self, velocity_bin: np.ndarray) -> np.ndarray:
+        """Bins from 0 to the MIDI velocity in the middle of each."""
+        middle = np.asarray(velocity_bin, np.int32) * self.velocity_bin_size
+        return np.minimum(middle + 1 + (self.velocity_bin_size - 1) // 2, MAX_VELOCITY)
+
+    def seconds_to_steps(self, seconds: np.ndarray) -> np.ndarray:
+        """The nearest step, halves upwards; from the start of the file, so that errors never add up."""
+        return np.floor(np.asarray(seconds) * self.steps_per_second + 0.5).astype(np.int64)
+
+    def quantize(self, performance: Performance) -> tuple[np.ndarray, np.ndarray]:
+        """Onset and offset steps of each note, sustain applied beforehand; a note lasts a step or more."""
+        onset = self.seconds_to_steps(performance.notes["onset"])
+        offset = self.seconds_to_steps(performance.notes["offset"])
+        return onset, np.maximum(offset, onset + 1)
+
+    def encode(self, performance: Performance) -> np.ndarray:
+        """The events of a performance, int32 (events,), with the pedal folded into the note-offs."""
+        performance = performance.apply_sustain()
+        notes = performance.notes
+        count = len(notes)
+        onset, offset = self.quantize(performance)
+        # Within a step events go by note, so that an earlier note's end precedes a later note's start.
+        index = np.arange(count)
+        order = np.lexsort((np.tile(index, 2), np.concatenate((onset, offset))))
+        is_on = order < count
+        note = np.where(is_on, order, order - count)
+        note_events = notes["pitch"][note] + np.where(is_on, 0, NUM_PITCHES)
+        gaps = np.diff(np.concatenate((onset, offset))[order], prepend=0)
+        num_shifts = -(-gaps // self.max_shift_steps)
+        velocity_events, num_velocities = self._velocity_events(notes["velocity"][note], is_on)
+
+        ends = np.cumsum(num_shifts + num_velocities + 1)
+        tokens = np.full(ends[-1] if count else 0, self.velocity_base - 1, np.int32)
+        tokens[ends - 1] = note_events
+        tokens[ends[num_velocities > 0] - 2] = velocity_events
+        last_shift = (ends - 2 - num_velocities)[num_shifts > 0]
+        remainder = gaps - (num_shifts - 1) * self.max_shift_steps
+        tokens[last_shift] = self.shift_base - 1 + remainder[num_shifts > 0]
+        return tokens
+
+    def decode(self, tokens: np.ndarray) -> Performance:
+        """The performance that a sequence of events tells; any sequence of ids will do.
+
+        Notes have the velocity in the middle of their bin. A note-off ends every sounding note of
+        its pitch and is passed over if there is none; a note that never ends stops with the last
+        event.
+
+        Args:
+          tokens: event ids, (events,).
+
+        Raises:
+          ValueError: an id outside 0..size-1.
+        """
+        tokens = np.asarray(tokens, np.int64).reshape(-1)
+        if len(tokens) and not (0 <= tokens.min() and tokens.max() < self.size):
+            raise ValueError(f"event ids must be in 0..{self.size - 1}")
+        kinds, values = self.kinds[tokens], self.values[tokens]
+        steps = np.cumsum(np.where(kinds == TIME_SHIFT, values, 0))
+        is_on = kinds == NOTE_ON
+        notes = np.empty(int(is_on.sum()), NOTE_DTYPE)
+        notes["onset"] = steps[is_on] / self.steps_per_second
+        notes["offset"] = steps[self._releases(kinds, values)] / self.steps_per_second
+        notes["pitch"] = values[is_on]
+        notes["velocity"] = self._velocities(kinds, values)[is_on]
+        return Performance(notes)
+
+    def _velocity_events(
+        self, velocity: np.ndarray, is_on: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Velocity events where the bin changes, and how many (0 or 1) precede each note event."""
+        counts = np.zeros(len(is_on), np.int64)
+        if not self.num_velocity_bins:
+            return np.empty(0, np.int32), counts
+        bins = self.velocity_to_bin(velocity[is_on])
+        changes = np.diff(bins, prepend=-1) != 0
+        counts[np.flatnonzero(is_on)[changes]] = 1
+        return self.velocity_base + bins[changes], counts
+
+    def _velocities(self, kinds: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The velocity in force at each event."""
+        latest = np.maximum.accumulate(np.where(kinds == VELOCITY, np.arange(len(kinds)), -1))
+        if not self.num_velocity_bins:
+            return np.full(len(kinds), DEFAULT_VELOCITY)
+        return np.where(latest < 0, DEFAULT_VELOCITY, self.bin_to_velocity(values[latest]))
+
+    def _releases(self, kinds: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The position of the event that ends each note-on, in the order of the note-ons."""
+        last = len(kinds) - 1
+        key_events = np.flatnonzero(kinds <= NOTE_OFF)
+        by_pitch = key_events[np.argsort(values[key_events], kind="stable")]
+        is_off = kinds[by_pitch] == NOTE_OFF
+        offs = np.flatnonzero(is_off)
+        following = np.searchsorted(offs, np.flatnonzero(~is_off))
+        ons, ends = by_pitch[~is_off], np.append(by_pitch[offs], last)[following]
+        ends = np.where(values[ends] == values[ons], ends, last)
+        return ends[np.argsort(ons)]
+
+
+OORE_2018 = EventVocabulary(steps_per_second=125, max_shift_steps=125, num_velocity_bins=32)
+PERFORMANCE_RNN = EventVocabulary(steps_per_second=100, max_shift_steps=100, num_velocity_bins=32)
+NOTEBOOK = EventVocabulary(steps_per_second=125, max_shift_steps=125, num_velocity_bins=0)
