@@ -1,0 +1,281 @@
+"""The prepared folder: performances in ArrayRecord shards, and a manifest of what they are."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from midijax import __version__
+from midijax.errors import UserError
+from midijax.events import PERFORMANCE_RNN
+from midijax.performance import NOTE_DTYPE, PEDAL_DTYPE, Performance
+
+SPLITS = ("train", "validation", "test")
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+# A record: this header, the name in UTF-8, then each column of the notes and of the pedal.
+_HEADER = struct.Struct("<4sIHII")  # magic, CRC-32 of all that follows it, name, notes, pedal
+_CHECKED = struct.calcsize("<4sI")
+_MAGIC = b"MJX1"
+_COLUMNS = [
+    (dtype, field, dtype[field].newbyteorder("<"))
+    for dtype in (NOTE_DTYPE, PEDAL_DTYPE)
+    for field in dtype.fields or ()
+]
+_PERFORMANCES_PER_SHARD = 256
+
+
+def pack(name: str, performance: Performance) -> bytes:
+    """One performance, as played, as the bytes of a record; `name` takes at most 65,535 bytes."""
+    encoded = name.encode("utf-8", "replace")
+    arrays = {NOTE_DTYPE: performance.notes, PEDAL_DTYPE: performance.pedal}
+    columns = [arrays[dtype][field].astype(kind).tobytes() for dtype, field, kind in _COLUMNS]
+    sizes = len(encoded), len(performance.notes), len(performance.pedal)
+    body = b"".join([_HEADER.pack(_MAGIC, 0, *sizes)[_CHECKED:], encoded, *columns])
+    return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def unpack(record: bytes) -> tuple[str, Performance]:
+    """The inverse of `pack`: name and performance; raises UserError if the record is damaged."""
+    damaged = UserError("a record of the prepared corpus is damaged; run midijax.prepare again")
+    if len(record) < _HEADER.size:
+        raise damaged
+    magic, checksum, name_size, num_notes, num_pedal = _HEADER.unpack_from(record)
+    if magic != _MAGIC or zlib.crc32(memoryview(record)[_CHECKED:]) != checksum:
+        raise damaged
+    position = _HEADER.size + name_size
+    name = record[_HEADER.size : position].decode()
+    arrays = {NOTE_DTYPE: np.empty(num_notes, NOTE_DTYPE)}
+    arrays[PEDAL_DTYPE] = np.empty(num_pedal, PEDAL_DTYPE)
+    for dtype, field, kind in _COLUMNS:
+        count = len(arrays[dtype])
+        arrays[dtype][field] = np.frombuffer(record, kind, count, position)
+        position += count * kind.itemsize
+    return name, Performance(arrays[NOTE_DTYPE], arrays[PEDAL_DTYPE])
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the manifest says of one performance.
+
+    Attributes:
+      name: the file it came from, beginning with the name of its folder or archive.
+      seconds: its duration.
+      notes, events: how many; events as counted by `PERFORMANCE_RNN` (388 events, 10 ms).
+      sha256: of the notes and the pedal alone, whatever the name.
+      composer, title: from a metadata CSV, or empty.
+    """
+
+    name: str
+    seconds: float
+    notes: int
+    events: int
+    sha256: str
+    composer: str = ""
+    title: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A performance ready to be written: its manifest entry and its record."""
+
+    entry: Entry
+    record: bytes
+
+    @classmethod
+    def of(cls, name: str, performance: Performance) -> "Recording":
+        """Packs and describes a performance."""
+        entry = Entry(
+            name=name,
+            seconds=round(performance.duration, 3),
+            notes=len(performance.notes),
+            events=len(PERFORMANCE_RNN.encode(performance)),
+            sha256=hashlib.sha256(pack("", performance)).hexdigest(),
+        )
+        return cls(entry, pack(name, performance))
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`.
+
+    Attributes:
+      performances: the entries of each split, in the order of its records.
+      shards: the file names of each split, in order.
+      provenance: where the files came from and how they were split, by name.
+      skipped: (file, reason) for each that could not be read.
+      duplicates: (file, the earlier file with exactly the same notes and pedal), not written.
+    """
+
+    performances: dict[str, list[Entry]]
+    shards: dict[str, list[str]]
+    provenance: dict[str, Any]
+    skipped: list[tuple[str, str]]
+    duplicates: list[tuple[str, str]]
+
+    def totals(self, split: str) -> dict[str, Any]:
+        """`files`, `hours`, `notes` and `events` of a split."""
+        entries = self.performances.get(split, [])
+        return {
+            "files": len(entries),
+            "hours": round(sum(entry.seconds for entry in entries) / 3600, 3),
+            "notes": sum(entry.notes for entry in entries),
+            "events": sum(entry.events for entry in entries),
+        }
+
+
+def write(
+    folder: str | Path,
+    recordings: Mapping[str, Sequence[Recording]],
+    provenance: Mapping[str, Any] | None = None,
+    skipped: Sequence[tuple[str, str]] = (),
+    duplicates: Sequence[tuple[str, str]] = (),
+) -> Manifest:
+    """Writes a prepared folder, whole or not at all, from the recordings of each split.
+
+    Splits without recordings are left out. Raises UserError if `folder` already holds something or
+    cannot be written.
+    """
+    recordings = {split: recordings[split] for split in SPLITS if recordings.get(split)}
+    entries: dict[str, list[Entry]] = {}
+    shards: dict[str, list[str]] = {}
+    with new_folder(folder) as partial:
+        for split, members in recordings.items():
+            shards[split], entries[split] = _write_shards(partial, split, members)
+        manifest = Manifest(
+            entries, shards, dict(provenance or {}), list(skipped), list(duplicates)
+        )
+        (partial / MANIFEST).write_text(json.dumps(_to_json(manifest), indent=1) + "\n")
+    return manifest
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a prepared folder; raises UserError if there is none or it is not sound."""
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise UserError(
+            f"'{folder}' is not a prepared corpus (it has no {MANIFEST}); "
+            f"make one with: python -m midijax.prepare --input=YOUR_MIDI_FOLDER --output_dir={folder}"
+        )
+    try:
+        return _from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run midijax.prepare again") from error
+
+
+def open_split(folder: str | Path, split: str) -> Sequence[bytes]:
+    """The records of a split, at random access; raises UserError if folder or split is missing."""
+    shards = read_manifest(folder).shards
+    if not shards.get(split):
+        raise UserError(
+            f"'{folder}' has no {split} split, only {', '.join(shards) or 'nothing'}; "
+            "prepare it anew with more files or another --validation_fraction"
+        )
+    paths = [str(Path(folder) / shard) for shard in shards[split]]
+    for path in paths:
+        if not Path(path).is_file():
+            raise UserError(f"{path} is missing; run midijax.prepare again")
+    return ArrayRecordDataSource(paths)
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `folder` that takes its name if the block ends well."""
+    folder = Path(folder).absolute()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"'{folder}' already holds something; delete it or choose another folder")
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
+        partial.mkdir()
+        with _locked(partial):
+            yield partial
+            partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"'{folder}' cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends; OSError if another holds it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes the temporary folders of killed runs; those of running ones are locked."""
+    for partial in folder.parent.glob(f".{folder.name}.partial-*"):
+        with contextlib.suppress(OSError), _locked(partial):
+            shutil.rmtree(partial)
+
+
+def _write_shards(
+    folder: Path, split: str, recordings: Sequence[Recording]
+) -> tuple[list[str], list[Entry]]:
+    num_shards = -(-len(recordings) // _PERFORMANCES_PER_SHARD)
+    names = [f"{split}-{i:05}-of-{num_shards:05}.array_record" for i in range(num_shards)]
+    entries = []
+    for i, name in enumerate(names):
+        writer = ArrayRecordWriter(str(folder / name), "group_size:1")
+        for index in range(
+            i * len(recordings) // num_shards, (i + 1) * len(recordings) // num_shards
+        ):
+            writer.write(recordings[index].record)
+            entries.append(recordings[index].entry)
+        writer.close()
+    return names, entries
+
+
+def _to_json(manifest: Manifest) -> dict[str, Any]:
+    splits = {
+        split: {**manifest.totals(split), "shards": manifest.shards[split]}
+        for split in manifest.shards
+    }
+    return {
+        "format_version": FORMAT_VERSION,
+        "midijax_version": __version__,
+        "provenance": manifest.provenance,
+        "splits": splits,
+        "skipped": [{"name": name, "reason": reason} for name, reason in manifest.skipped],
+        "duplicates": [{"name": name, "same_as": first} for name, first in manifest.duplicates],
+        "performances": [
+            {"split": split, **dataclasses.asdict(entry)}
+            for split, entries in manifest.performances.items()
+            for entry in entries
+        ],
+    }
+
+
+def _from_json(fields: dict[str, Any]) -> Manifest:
+    if fields["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format {fields['format_version']}, this midijax reads {FORMAT_VERSION}")
+    performances: dict[str, list[Entry]] = {split: [] for split in fields["splits"]}
+    for performance in fields["performances"]:
+        performances[performance.pop("split")].append(Entry(**performance))
+    return Manifest(
+        performances=performances,
+        shards={split: about["shards"] for split, about in fields["splits"].items()},
+        provenance=fields["provenance"],
+        skipped=[(skip["name"], skip["reason"]) for skip in fields["skipped"]],
+        duplicates=[(copy["name"], copy["same_as"]) for copy in fields["duplicates"]],
+    )

@@ -1,0 +1,130 @@
+"""PerformanceRNN: embedding, a stack of LSTM layers, and a projection to the next event.
+
+Shapes: B batch, T time, L layers, H hidden (and embedding) size, V vocabulary.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from midijax import lstm
+from midijax.config import Config
+
+Carry = tuple[jax.Array, jax.Array]  # (c_LxBxH, h_LxBxH), float32
+
+
+class LSTMLayer(nn.Module):
+    """One layer of the stack: `lstm.lstm`, then dropout of what it hands on."""
+
+    hidden_size: int
+    dropout_rate: float
+    forget_bias: float
+    dtype: str
+
+    @nn.compact
+    def __call__(
+        self, x_TxBxH: jax.Array, carry: lstm.Carry, deterministic: bool
+    ) -> tuple[jax.Array, lstm.Carry]:
+        """Outputs h_TxBxH and the carry (c_BxH, h_BxH) after the last step."""
+        size = self.hidden_size
+        weights = lstm.Weights(
+            self.param("input", nn.initializers.lecun_normal(), (x_TxBxH.shape[-1], 4 * size)),
+            self.param("recurrent", nn.initializers.orthogonal(), (size, 4 * size)),
+            self.param("bias", self._initial_bias, (4 * size,)),
+        )
+        h_TxBxH, carry = lstm.lstm(weights, x_TxBxH, carry, self.dtype)
+        return nn.Dropout(self.dropout_rate)(h_TxBxH, deterministic=deterministic), carry
+
+    def _initial_bias(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        gate = jnp.arange(shape[0]) // self.hidden_size
+        return jnp.where(gate == 1, self.forget_bias, 0.0)
+
+
+class PerformanceRNN(nn.Module):
+    """An LSTM language model over performance events (Oore et al. 2018).
+
+    The input before the first event is the id `vocab_size` (START), always with the zero carry, so
+    that events e0 e1 e2 are predicted from the inputs START e0 e1. The layers' parameters are
+    stacked along a leading axis L by `nn.scan`.
+    """
+
+    vocab_size: int
+    num_layers: int
+    hidden_size: int
+    dropout_rate: float = 0.0
+    forget_bias: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self, inputs_BxT: jax.Array, carry: Carry, deterministic: bool = True
+    ) -> tuple[jax.Array, Carry]:
+        """Predicts, at every position, the event that follows.
+
+        Args:
+          inputs_BxT: event ids, or START; int32.
+          carry: the state before the first position, `initial_carry(B)` or one returned earlier.
+          deterministic: no dropout; else an rng named "dropout" is needed.
+
+        Returns:
+          logits_BxTxV, float32, and the carry after the last position.
+        """
+        embedding = nn.Embed(self.vocab_size + 1, self.hidden_size, name="embedding")
+        stack = nn.scan(
+            LSTMLayer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(0, nn.broadcast),
+            length=self.num_layers,
+            unroll=self.num_layers,
+        )(self.hidden_size, self.dropout_rate, self.forget_bias, self.dtype, name="layers")
+        head = nn.Dense(
+            self.vocab_size,
+            dtype=self.dtype,
+            dot_general=functools.partial(
+                jax.lax.dot_general, preferred_element_type=jnp.float32
+            ),
+            name="head",
+        )
+        h_TxBxH, carry = stack(embedding(inputs_BxT.T), carry, deterministic)
+        return head(h_TxBxH).swapaxes(0, 1), carry
+
+    def step(self, inputs_B: jax.Array, carry: Carry) -> tuple[jax.Array, Carry]:
+        """One position: inputs_B to logits_BxV and the next carry."""
+        logits_Bx1xV, carry = self(inputs_B[:, None], carry)
+        return logits_Bx1xV[:, 0], carry
+
+    @property
+    def start(self) -> int:
+        """The input before the first event."""
+        return self.vocab_size
+
+    def initial_carry(self, batch_size: int) -> Carry:
+        """The state that remembers nothing."""
+        zeros_LxBxH = jnp.zeros((self.num_layers, batch_size, self.hidden_size))
+        return zeros_LxBxH, zeros_LxBxH
+
+
+def from_config(config: Config) -> PerformanceRNN:
+    """The model a config describes."""
+    model = config.model
+    return PerformanceRNN(
+        vocab_size=config.vocabulary.size,
+        num_layers=model.num_layers,
+        hidden_size=model.hidden_size,
+        dropout_rate=model.dropout_rate,
+        forget_bias=model.forget_bias,
+        dtype=model.dtype,
+    )
+
+
+def init(model: PerformanceRNN, key: jax.Array) -> nn.FrozenDict:
+    """Fresh parameters."""
+    return model.init(key, jnp.zeros((1, 1), jnp.int32), model.initial_carry(1))["params"]
+
+
+def shift_right(tokens_BxT: jax.Array, start: int) -> jax.Array:
+    """The inputs from which `tokens_BxT` are predicted: START, then all but the last."""
+    return jnp.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)), constant_values=start)
