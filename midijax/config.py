@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from midijax.errors import UserError
-from midijax.events import OORE_2018, EventVocabulary
+from midijax.events import OORE_2018, PERFORMANCE_RNN, EventVocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,20 @@ class Config:
     log_every_steps: int = 10
     sample_seconds: float = 30.0
     seed: int = 0
+
+
+DEFAULT_WORKDIR = "runs/tiny"  # of every command that is not told another
+
+TINY = Config(
+    vocabulary=PERFORMANCE_RNN,
+    model=ModelConfig(num_layers=2, hidden_size=128, dropout_rate=0.0),
+    data=DataConfig(batch_size=16, sequence_length=128),
+    optimizer=OptimizerConfig(learning_rate=4e-3, warmup_steps=50),
+    num_steps=1_200,
+    eval_every_steps=400,
+    checkpoint_every_steps=200,
+    sample_seconds=20.0,
+)
 
 
 def load(path: str | Path) -> Config:

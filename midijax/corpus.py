@@ -1,23 +1,21 @@
 """The prepared folder: performances in ArrayRecord shards, and a manifest of what they are."""
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
+import itertools
 import json
-import os
-import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from midijax import __version__
+from midijax.atomic import new_folder
 from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
 from midijax.performance import NOTE_DTYPE, PEDAL_DTYPE, Performance
@@ -27,7 +25,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
 # A record: this header, the name in UTF-8, then each column of the notes and of the pedal.
-_HEADER = struct.Struct("<4sIHII")  # magic, CRC-32 of all that follows it, name, notes, pedal
+_HEADER = struct.Struct("<4sIIII")  # magic, CRC-32 of all that follows it, name, notes, pedal
 _CHECKED = struct.calcsize("<4sI")
 _MAGIC = b"MJX1"
 _COLUMNS = [
@@ -36,10 +34,11 @@ _COLUMNS = [
     for field in dtype.fields or ()
 ]
 _PERFORMANCES_PER_SHARD = 256
+_SHARD_ERRORS = (RuntimeError, OSError)  # of array_record
 
 
 def pack(name: str, performance: Performance) -> bytes:
-    """One performance, as played, as the bytes of a record; `name` takes at most 65,535 bytes."""
+    """One performance, as played, as the bytes of a record."""
     encoded = name.encode("utf-8", "replace")
     arrays = {NOTE_DTYPE: performance.notes, PEDAL_DTYPE: performance.pedal}
     columns = [arrays[dtype][field].astype(kind).tobytes() for dtype, field, kind in _COLUMNS]
@@ -137,28 +136,43 @@ class Manifest:
         }
 
 
-def write(
-    folder: str | Path,
-    recordings: Mapping[str, Sequence[Recording]],
+class RecordingLike(Protocol):
+    """A `Recording`, or something that fetches its record when asked."""
+
+    @property
+    def entry(self) -> Entry:
+        """What the manifest says of it."""
+
+    @property
+    def record(self) -> bytes:
+        """What `pack` gave."""
+
+
+def write(folder: str | Path, recordings: Mapping[str, Sequence[RecordingLike]]) -> Manifest:
+    """Writes a prepared folder, whole or not at all, from the recordings of each split.
+
+    Raises UserError if `folder` already holds something or cannot be written.
+    """
+    with new_folder(folder) as partial:
+        return fill(partial, recordings)
+
+
+def fill(
+    folder: Path,
+    recordings: Mapping[str, Sequence[RecordingLike]],
     provenance: Mapping[str, Any] | None = None,
     skipped: Sequence[tuple[str, str]] = (),
     duplicates: Sequence[tuple[str, str]] = (),
 ) -> Manifest:
-    """Writes a prepared folder, whole or not at all, from the recordings of each split.
-
-    Splits without recordings are left out. Raises UserError if `folder` already holds something or
-    cannot be written.
-    """
-    recordings = {split: recordings[split] for split in SPLITS if recordings.get(split)}
-    entries: dict[str, list[Entry]] = {}
+    """Writes shards and manifest into an empty folder; splits without recordings are left out."""
     shards: dict[str, list[str]] = {}
-    with new_folder(folder) as partial:
-        for split, members in recordings.items():
-            shards[split], entries[split] = _write_shards(partial, split, members)
-        manifest = Manifest(
-            entries, shards, dict(provenance or {}), list(skipped), list(duplicates)
-        )
-        (partial / MANIFEST).write_text(json.dumps(_to_json(manifest), indent=1) + "\n")
+    entries: dict[str, list[Entry]] = {}
+    for split in SPLITS:
+        if members := recordings.get(split):
+            shards[split] = _write_shards(folder, split, members)
+            entries[split] = [member.entry for member in members]
+    manifest = Manifest(entries, shards, dict(provenance or {}), list(skipped), list(duplicates))
+    (folder / MANIFEST).write_text(json.dumps(_to_json(manifest), indent=1) + "\n")
     return manifest
 
 
@@ -168,7 +182,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     if not path.is_file():
         raise UserError(
             f"'{folder}' is not a prepared corpus (it has no {MANIFEST}); "
-            f"make one with: python -m midijax.prepare --input=YOUR_MIDI_FOLDER --output_dir={folder}"
+            f"make one with: python -m midijax.prepare --input=MIDI_FOLDER --output_dir={folder}"
         )
     try:
         return _from_json(json.loads(path.read_text()))
@@ -184,66 +198,39 @@ def open_split(folder: str | Path, split: str) -> Sequence[bytes]:
             f"'{folder}' has no {split} split, only {', '.join(shards) or 'nothing'}; "
             "prepare it anew with more files or another --validation_fraction"
         )
-    paths = [str(Path(folder) / shard) for shard in shards[split]]
-    for path in paths:
-        if not Path(path).is_file():
-            raise UserError(f"{path} is missing; run midijax.prepare again")
-    return ArrayRecordDataSource(paths)
-
-
-@contextlib.contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """Gives a temporary folder beside `folder` that takes its name if the block ends well."""
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"'{folder}' already holds something; delete it or choose another folder")
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        partial.mkdir()
-        with _locked(partial):
-            yield partial
-            partial.rename(folder)
-    except OSError as error:
-        raise UserError(f"'{folder}' cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        return _Records([str(Path(folder) / shard) for shard in shards[split]])
+    except _SHARD_ERRORS as error:
+        raise _damaged(f"the {split} split of '{folder}'", error) from error
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends; OSError if another holds it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+class _Records(ArrayRecordDataSource):
+    """Records of shards, their damage told as a UserError."""
+
+    def __getitem__(self, index: SupportsIndex) -> bytes:
+        try:
+            return super().__getitem__(index)
+        except _SHARD_ERRORS as error:
+            raise _damaged(f"a record in {Path(self._paths[0]).parent}", error) from error
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Removes the temporary folders of killed runs; those of running ones are locked."""
-    for partial in folder.parent.glob(f".{folder.name}.partial-*"):
-        with contextlib.suppress(OSError), _locked(partial):
-            shutil.rmtree(partial)
+def _damaged(what: str, error: Exception) -> UserError:
+    return UserError(f"{what} is damaged ({error}); delete the folder and prepare it again")
 
 
-def _write_shards(
-    folder: Path, split: str, recordings: Sequence[Recording]
-) -> tuple[list[str], list[Entry]]:
+def _write_shards(folder: Path, split: str, recordings: Sequence[RecordingLike]) -> list[str]:
     num_shards = -(-len(recordings) // _PERFORMANCES_PER_SHARD)
     names = [f"{split}-{i:05}-of-{num_shards:05}.array_record" for i in range(num_shards)]
-    entries = []
-    for i, name in enumerate(names):
+    bounds = [i * len(recordings) // num_shards for i in range(num_shards + 1)]
+    for name, (first, end) in zip(names, itertools.pairwise(bounds), strict=True):
         writer = ArrayRecordWriter(str(folder / name), "group_size:1")
-        for index in range(
-            i * len(recordings) // num_shards, (i + 1) * len(recordings) // num_shards
-        ):
-            writer.write(recordings[index].record)
-            entries.append(recordings[index].entry)
-        writer.close()
-    return names, entries
+        try:
+            for recording in recordings[first:end]:
+                writer.write(recording.record)
+            writer.close()
+        except RuntimeError as error:  # what array_record makes of a full disk
+            raise OSError(str(error).partition(";")[0]) from error
+    return names
 
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:

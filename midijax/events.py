@@ -76,22 +76,22 @@ class EventVocabulary:
         return np.minimum(middle + 1 + (self.velocity_bin_size - 1) // 2, MAX_VELOCITY)
 
     def seconds_to_steps(self, seconds: np.ndarray) -> np.ndarray:
-        """The nearest step, halves upwards; from the start of the file, so that errors never add up."""
+        """The nearest step from the start of the file, halves upwards; so errors never add up."""
         return np.floor(np.asarray(seconds) * self.steps_per_second + 0.5).astype(np.int64)
 
     def quantize(self, performance: Performance) -> tuple[np.ndarray, np.ndarray]:
-        """Onset and offset steps of each note, sustain applied beforehand; a note lasts a step or more."""
+        """Onset and offset steps of each note, whatever the pedal; a note lasts a step or more."""
         onset = self.seconds_to_steps(performance.notes["onset"])
         offset = self.seconds_to_steps(performance.notes["offset"])
         return onset, np.maximum(offset, onset + 1)
 
     def encode(self, performance: Performance) -> np.ndarray:
-        """The events of a performance, int32 (events,), with the pedal folded into the note-offs."""
+        """The events of a performance, int32 (events,); the pedal is folded into the note-offs."""
         performance = performance.apply_sustain()
         notes = performance.notes
         count = len(notes)
         onset, offset = self.quantize(performance)
-        # Within a step events go by note, so that an earlier note's end precedes a later note's start.
+        # Within a step events go by note: an earlier note's end precedes a later note's start.
         index = np.arange(count)
         order = np.lexsort((np.tile(index, 2), np.concatenate((onset, offset))))
         is_on = order < count
@@ -113,9 +113,9 @@ class EventVocabulary:
     def decode(self, tokens: np.ndarray) -> Performance:
         """The performance that a sequence of events tells; any sequence of ids will do.
 
-        Notes have the velocity in the middle of their bin. A note-off ends every sounding note of
-        its pitch and is passed over if there is none; a note that never ends stops with the last
-        event.
+        Notes have the velocity in the middle of their bin and last a step or more. A note-off ends
+        the note of its pitch that has sounded longest and is passed over if there is none; a note
+        that never ends stops with the last event.
 
         Args:
           tokens: event ids, (events,).
@@ -124,14 +124,15 @@ class EventVocabulary:
           ValueError: an id outside 0..size-1.
         """
         tokens = np.asarray(tokens, np.int64).reshape(-1)
-        if len(tokens) and not (0 <= tokens.min() and tokens.max() < self.size):
+        if len(tokens) and (tokens.min() < 0 or tokens.max() >= self.size):
             raise ValueError(f"event ids must be in 0..{self.size - 1}")
         kinds, values = self.kinds[tokens], self.values[tokens]
         steps = np.cumsum(np.where(kinds == TIME_SHIFT, values, 0))
         is_on = kinds == NOTE_ON
         notes = np.empty(int(is_on.sum()), NOTE_DTYPE)
+        offsets = np.maximum(steps[self._releases(kinds, values)], steps[is_on] + 1)
         notes["onset"] = steps[is_on] / self.steps_per_second
-        notes["offset"] = steps[self._releases(kinds, values)] / self.steps_per_second
+        notes["offset"] = offsets / self.steps_per_second
         notes["pitch"] = values[is_on]
         notes["velocity"] = self._velocities(kinds, values)[is_on]
         return Performance(notes)
@@ -160,12 +161,16 @@ class EventVocabulary:
         last = len(kinds) - 1
         key_events = np.flatnonzero(kinds <= NOTE_OFF)
         by_pitch = key_events[np.argsort(values[key_events], kind="stable")]
-        is_off = kinds[by_pitch] == NOTE_OFF
-        offs = np.flatnonzero(is_off)
-        following = np.searchsorted(offs, np.flatnonzero(~is_off))
-        ons, ends = by_pitch[~is_off], np.append(by_pitch[offs], last)[following]
-        ends = np.where(values[ends] == values[ons], ends, last)
-        return ends[np.argsort(ons)]
+        pitch, is_on = values[by_pitch].astype(np.int64), kinds[by_pitch] == NOTE_ON
+        first = np.searchsorted(pitch, pitch)
+        ons, offs = (np.cumsum(x) - (np.cumsum(x) - x)[first] for x in (is_on, ~is_on))
+        apart = pitch * (len(pitch) + 1)  # keeps what runs over all events from mixing pitches
+        orphans = np.maximum.accumulate(apart + np.maximum(offs - ons, 0)) - apart
+        ended = apart + offs - orphans
+        following = np.searchsorted(ended, (apart + ons)[is_on])  # the k-th end is the k-th on's
+        ends = np.append(by_pitch, last)[following]
+        ends = np.where(values[ends] == pitch[is_on], ends, last)
+        return ends[np.argsort(by_pitch[is_on])]
 
 
 OORE_2018 = EventVocabulary(steps_per_second=125, max_shift_steps=125, num_velocity_bins=32)

@@ -58,9 +58,8 @@ def legal_events(vocabulary: EventVocabulary, state: GrammarState, limits: Limit
     overdue_BxP = age_BxP >= limits.max_note_steps
     overdue_Bx1 = overdue_BxP.any(axis=1, keepdims=True)
     free_Bx1 = ~state.after_velocity_B[:, None]
-    room_B = jnp.minimum(
-        limits.max_note_steps - age_BxP.max(axis=1), limits.max_steps - state.elapsed_B
-    )
+    note_room_BxP = jnp.where(silent_BxP, limits.max_steps, limits.max_note_steps - age_BxP)
+    room_B = jnp.minimum(note_room_BxP.min(axis=1), limits.max_steps - state.elapsed_B)
     shifts_S = jnp.arange(1, vocabulary.max_shift_steps + 1)
     velocity_Bx1 = free_Bx1 & ~overdue_Bx1 & silent_BxP.any(axis=1, keepdims=True)
     legal_by_kind = {

@@ -88,8 +88,6 @@ def _scan_forward(
     return jax.lax.scan(advance, carry, projected_TxBxG)
 
 
-
-
 def _forward(dtype, weights, x_TxBxD, carry):
     carry_after, (h_TxBxH, c_TxBxH, gates_TxBxG) = _scan_forward(dtype, weights, x_TxBxD, carry)
     return (h_TxBxH, carry_after), (weights, x_TxBxD, carry, h_TxBxH, c_TxBxH, gates_TxBxG)

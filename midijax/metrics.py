@@ -121,7 +121,7 @@ def score(
     rows = min(batch_size, len(sequences))
     if mesh is not None:
         rows = -(-rows // mesh.size) * mesh.size
-    streams = _lay_out(sequences, rows, chunk, start=vocabulary.size)
+    streams = _lay_out(sequences, rows, chunk, start=model.start)
     sums_2xK = _sum_chunks(model, params, streams, chunk, vocabulary.kinds, mesh, progress)
     events = np.concatenate(sequences)
     kinds = vocabulary.kinds[events]
@@ -196,6 +196,7 @@ def _sum_chunks(
         desc="evaluating",
         unit=" events",
         unit_scale=True,
+        leave=False,
         disable=not progress,
     ) as bar:
         for inputs_BxT, targets_BxT, begins_B in _chunks(streams, chunk):

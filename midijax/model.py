@@ -83,9 +83,7 @@ class PerformanceRNN(nn.Module):
         head = nn.Dense(
             self.vocab_size,
             dtype=self.dtype,
-            dot_general=functools.partial(
-                jax.lax.dot_general, preferred_element_type=jnp.float32
-            ),
+            dot_general=functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32),
             name="head",
         )
         h_TxBxH, carry = stack(embedding(inputs_BxT.T), carry, deterministic)

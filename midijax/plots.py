@@ -2,28 +2,190 @@
 
 import os
 import pathlib
-from collections.abc import Callable
+import warnings
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
+from midijax.errors import UserError
 from midijax.performance import PEDAL_DOWN, Performance
 
 DOTS_PER_INCH = 110
 ROLL_INCHES = (12.0, 4.5)
-HISTOGRAM_INCHES = (6.0, 3.4)
+HISTOGRAM_INCHES = (6.4, 3.6)
 
-INK = "#2b2b33"
-FAINT = "#d9d9e0"
-PAPER = "#ffffff"
-BLACK_KEY_ROW = "#f4f4f7"
-BAR_COLOUR = "#5b4b9a"
-PEDAL_COLOUR = "#8c8ca1"
-VELOCITY_COLOURS = "plasma_r"
+INK, FAINT, BLACK_KEY_ROW = "#33333d", "#dcdce4", "#f3f3f7"
+BAR_COLOUR, PEDAL_COLOUR = "#5b4b9a", "#a9a6bd"
+VELOCITY_COLOURS = LinearSegmentedColormap.from_list(
+    "velocity",
+    [(0, "#f9d57e"), (0.3, "#f3945e"), (0.5, "#cf3f6b"), (0.7, "#6f2a86"), (1, "#150c3a")],
+)
 BLACK_KEYS = (1, 3, 6, 8, 10)
+NOTE_HEIGHT = 0.86  # of a semitone
+SHORTEST_MARK = 1 / 1100  # of the width: about a pixel, so that no note is lost
+FEWEST_PITCHES = 30  # the height of a roll in semitones, at least
+LONG = 180.0  # seconds; longer rolls count minutes
+LONGEST_TITLE = 110
+
+
+def piano_roll(performance: Performance, path: str | os.PathLike[str], title: str = "") -> None:
+    """Draws the notes over time, coloured by velocity, with the sustain pedal below, as a PNG.
+
+    The same performance and title give the same bytes. Notes are drawn as played: key down to key
+    up. Folders on the way to `path` are made, and the file is whole or absent.
+
+    Args:
+      performance: any performance, an empty one included.
+      path: the PNG to write.
+      title: a line above the picture.
+    """
+    layout = ConstrainedLayoutEngine(h_pad=0.03, hspace=0.0)
+    figure = Figure(figsize=ROLL_INCHES, dpi=DOTS_PER_INCH, layout=layout)
+    roll, pedal = figure.subplots(2, 1, sharex=True, height_ratios=(24, 1))
+    end = max(performance.duration, 1.0)
+    _draw_notes(roll, performance, end)
+    _draw_pedal(pedal, performance, end)
+    scale = ScalarMappable(Normalize(1, 127), VELOCITY_COLOURS)
+    bar = figure.colorbar(
+        scale, ax=[roll, pedal], label="velocity", ticks=(1, 32, 64, 96, 127), pad=0.01, aspect=30
+    )
+    bar.outline.set_visible(False)
+    _colour_ink(bar.ax)
+    _save(figure, roll, path, title)
+
+
+def histogram(
+    counts: np.ndarray,
+    edges: np.ndarray,
+    path: str | os.PathLike[str],
+    *,
+    label: str,
+    title: str = "",
+    pitches: bool = False,
+) -> None:
+    """Draws a histogram as a PNG; a logarithmic axis where the bins grow.
+
+    Args:
+      counts: how many notes fall into each bin, (bins,).
+      edges: the bounds of the bins, (bins + 1,).
+      path: the PNG to write; folders on the way to it are made.
+      label: what is counted, with its unit.
+      title: a line above the picture.
+      pitches: name the octaves instead of numbering the bins.
+    """
+    figure = Figure(figsize=HISTOGRAM_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    share = 100 * counts / max(counts.sum(), 1)
+    axes.bar(edges[:-1], share, np.diff(edges), align="edge", color=BAR_COLOUR, linewidth=0)
+    if pitches:
+        _name_octaves(axes.xaxis)
+    elif not np.allclose(np.diff(edges), edges[1] - edges[0]):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    filled = np.flatnonzero(counts)
+    if len(filled):
+        axes.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(label)
+    axes.set_ylabel("share of notes (%)")
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    _colour_ink(axes)
+    _save(figure, axes, path, title)
+
+
+def _draw_notes(axes: Axes, performance: Performance, end: float) -> None:
+    lowest, highest = _pitch_bounds(performance)
+    rows = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 in BLACK_KEYS]
+    axes.barh(rows, end, 1.0, color=BLACK_KEY_ROW, linewidth=0, zorder=0)
+    notes = performance.notes
+    left = notes["onset"]
+    right = np.maximum(notes["offset"], left + SHORTEST_MARK * end)
+    low = notes["pitch"] - NOTE_HEIGHT / 2
+    corners_x = np.stack((left, left, right, right), axis=1)
+    corners_y = np.stack((low, low + NOTE_HEIGHT, low + NOTE_HEIGHT, low), axis=1)
+    colours = VELOCITY_COLOURS(Normalize(1, 127)(notes["velocity"].astype(float)))
+    marks: Any = np.stack((corners_x, corners_y), axis=2)
+    axes.add_collection(PolyCollection(marks, facecolors=colours, linewidths=0, zorder=2))
+    axes.set_xlim(0, end)
+    axes.set_ylim(lowest - 0.5, highest + 0.5)
+    _name_octaves(axes.yaxis)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8, zorder=1)
+    axes.tick_params(axis="x", length=0, labelbottom=False)
+    _colour_ink(axes)
+
+
+def _pitch_bounds(performance: Performance) -> tuple[int, int]:
+    """The lowest and highest row: what is played and a little more."""
+    pitches = performance.notes["pitch"].astype(int)
+    lowest, highest = (pitches.min(), pitches.max()) if len(pitches) else (60, 60)
+    margin = max(2, -(-(FEWEST_PITCHES - (highest - lowest)) // 2))
+    return int(max(lowest - margin, 0)), int(min(highest + margin, 127))
+
+
+def _draw_pedal(axes: Axes, performance: Performance, end: float) -> None:
+    """A thin band, filled where the pedal is down."""
+    down = performance.pedal["value"] >= PEDAL_DOWN
+    times = np.append(performance.pedal["time"], end)
+    spans = list(zip(times[:-1][down], np.diff(times)[down], strict=True))
+    axes.broken_barh(spans, (0, 1), facecolors=PEDAL_COLOUR, linewidth=0)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0.5], ["pedal" if len(down) else ""])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("time (seconds)")
+    if end > LONG:
+        axes.set_xlabel("time (minutes:seconds)")
+        axes.xaxis.set_major_locator(MultipleLocator(_minutes_between_ticks(end) * 60))
+        axes.xaxis.set_major_formatter(FuncFormatter(_minutes_and_seconds))
+    _colour_ink(axes)
+
+
+def _minutes_between_ticks(end: float) -> float:
+    """The shortest round step that leaves at most a dozen labels."""
+    steps = (0.5, 1, 2, 5, 10, 20, 30, 60)
+    return next((step for step in steps if end / 60 / step <= 12), max(60, end // 720))
+
+
+def _minutes_and_seconds(seconds: float, _: int) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _name_octaves(axis: Axis) -> None:
+    """C4 is middle C, MIDI 60."""
+    axis.set_major_locator(MultipleLocator(12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda pitch, _: f"C{int(pitch) // 12 - 1}"))
+
+
+def _colour_ink(axes: Axes) -> None:
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+
+
+def _save(figure: Figure, axes: Axes, path: str | os.PathLike[str], title: str) -> None:
+    """Writes the PNG under another name, without date or version, and moves it into place."""
+    readable = " ".join(title.encode(errors="replace").decode().split())[:LONGEST_TITLE]
+    axes.set_title(readable, loc="left", color=INK, fontsize=11, parse_math=False)
+    target = pathlib.Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # in a title of any script
+            FigureCanvasAgg(figure).print_png(unfinished, metadata={"Software": None})
+        unfinished.replace(target)
+    except OSError as error:
+        if unfinished.exists():
+            unfinished.unlink()
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error

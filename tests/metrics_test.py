@@ -10,29 +10,20 @@ import pytest
 from midijax import metrics
 from midijax.errors import UserError
 from midijax.events import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY, EventVocabulary
-from midijax.model import PerformanceRNN
+from midijax.model import PerformanceRNN, init
 
 VOCABULARY = EventVocabulary(steps_per_second=10, max_shift_steps=5, num_velocity_bins=2)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return PerformanceRNN(
-        vocab_size=VOCABULARY.size,
-        num_layers=2,
-        hidden_size=8,
-        dropout_rate=0.5,
-        forget_bias=1.0,
-        dtype=jnp.float32,
-    )
+    return PerformanceRNN(VOCABULARY.size, num_layers=2, hidden_size=8, dropout_rate=0.5)
 
 
 @pytest.fixture(scope="module")
 def params(model):
     """Parameters large enough that what came before an event matters for it."""
-    inputs_BxT = jnp.zeros((1, 1), jnp.int32)
-    variables = model.init(jax.random.key(0), inputs_BxT, model.initial_carry(1))
-    return jax.tree.map(lambda x: 3 * x, variables["params"])
+    return jax.tree.map(lambda x: 3 * x, init(model, jax.random.key(0)))
 
 
 def random_sequences(lengths, seed=0):

@@ -1,0 +1,49 @@
+"""Folders that are whole or absent, whenever the process that writes them is killed."""
+
+import contextlib
+import fcntl
+import glob
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from midijax.errors import UserError
+
+_LOCK = ".lock"  # in a folder being written
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `folder` that takes its name if the block ends well."""
+    folder = Path(folder).absolute()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"'{folder}' already holds something; delete it or choose another folder")
+    partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
+        partial.mkdir()
+        with _locked(partial / _LOCK):
+            yield partial
+            (partial / _LOCK).unlink()
+            partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"'{folder}' cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends; OSError if another holds it."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes the temporary folders of killed runs; those of running ones are locked."""
+    for partial in folder.parent.glob(f".{glob.escape(folder.name)}.partial-*"):
+        with contextlib.suppress(OSError), _locked(partial / _LOCK):
+            shutil.rmtree(partial)

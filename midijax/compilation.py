@@ -1,0 +1,16 @@
+"""Compiled programs kept on disk, so that a command starts at once the second time."""
+
+import os
+from pathlib import Path
+
+import jax
+
+MIN_COMPILE_SECONDS = 0.3
+
+
+def enable_compile_cache() -> None:
+    """Keeps compiled programs in JAX_COMPILATION_CACHE_DIR, or else in the user's cache folder."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(caches / "midijax" / "jax")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)

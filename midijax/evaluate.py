@@ -1,0 +1,210 @@
+"""Measures how well a trained model foretells performances: lower is better.
+
+The model follows each performance and says before every event how likely it is. The surprise is
+told in nats per event, per note and per second of music; the accuracy is the share of events that
+were the model's first guess. Each is given over whole performances, which the model follows from
+the first note to the last, and over crops of 2048 events, before each of which it knows nothing.
+
+  python -m midijax.evaluate                       (the model that train makes if given nothing)
+  python -m midijax.evaluate --workdir=runs/mine --data=runs/data/mine --json=scores.json
+  python -m midijax.evaluate --workdir=runs/mine --data=my_recordings --max_events=6000
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from midijax import cli, config, corpus, midi, sources
+from midijax.errors import UserError
+from midijax.events import KIND_NAMES, EventVocabulary
+from midijax.performance import Performance
+
+FLAGS = flags.FlagValues()
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    config.DEFAULT_WORKDIR,
+    "The folder of a trained model; its best checkpoint is measured.",
+    flag_values=FLAGS,
+)
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "What to foretell: a corpus made by midijax.prepare, or a folder or zip archive of MIDI files; "
+    "if not given, the études, if it is them that the model was trained on.",
+    flag_values=FLAGS,
+)
+_SPLIT = flags.DEFINE_enum(
+    "split",
+    "validation",
+    corpus.SPLITS,
+    "Which part of the corpus. Of MIDI files only those count that a table (CSV) beside them puts "
+    "there; without a table, all.",
+    flag_values=FLAGS,
+)
+_JSON = flags.DEFINE_string("json", None, "Also write all figures to this file.", flag_values=FLAGS)
+_MAX_PERFORMANCES = flags.DEFINE_integer(
+    "max_performances",
+    0,
+    "For a quick look, only this many performances, the first ones; 0: all.",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+_MAX_EVENTS = flags.DEFINE_integer(
+    "max_events",
+    0,
+    "For a quick look, only the first so many events of each performance; 0: all.",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    64,
+    "How many performances to follow at once; it changes the speed and the memory taken, not the "
+    "figures.",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+
+Skipped = list[tuple[str, str]]
+
+
+def main(arguments: list[str]) -> None:
+    """Scores the model, prints the figures and writes them if asked to."""
+    cli.reject(arguments)
+    if _JSON.value:
+        _check_writable(Path(_JSON.value))
+    from midijax import checkpoint, metrics, model  # JAX, after --help and bad flags
+    from midijax.compilation import enable_compile_cache
+
+    enable_compile_cache()
+    loaded = checkpoint.load(_WORKDIR.value)
+    vocabulary, network = loaded.config.vocabulary, model.from_config(loaded.config)
+    data, skipped = _data(), Skipped()
+    sequences = _sequences(_performances(data, _SPLIT.value, skipped), vocabulary)
+    scores = {
+        protocol: metrics.score(
+            network, loaded.params, pieces, vocabulary, _BATCH_SIZE.value, progress=True
+        ).to_json()
+        for protocol, pieces in (("whole", sequences), ("crops", metrics.crops(sequences)))
+    }
+    report = {
+        "checkpoint": str(loaded.path),
+        "step": loaded.step,
+        "data": str(data),
+        "split": _SPLIT.value,
+        "performances": len(sequences),
+        "max_events": _MAX_EVENTS.value,
+        "vocabulary": dataclasses.asdict(vocabulary),
+        **scores,
+        "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
+    }
+    print(table(report))
+    if _JSON.value:
+        _write(Path(_JSON.value), report)
+
+
+def table(report: dict[str, Any]) -> str:
+    """The figures of a report for reading, one column for each protocol."""
+    columns = report["whole"], report["crops"]
+    rows = [
+        ("", "whole", "crops"),
+        *(_row(name.replace("_", " "), name, columns) for name in _RATIOS),
+        _row("events", "events", columns),
+    ]
+    for kind in KIND_NAMES:
+        by_kind = [column["by_kind"][kind] for column in columns]
+        rows.append((kind.replace("_", "-"), "", ""))
+        rows += [_row(f"  {name.replace('_', ' ')}", name, by_kind) for name in _KIND_ROWS]
+    vocabulary = EventVocabulary(**report["vocabulary"])
+    heading = (
+        f"{report['checkpoint']}, trained for {report['step']:,} steps\n"
+        f"on {report['data']}, {report['split']}: {report['performances']:,} performances, "
+        f"{vocabulary.size} events of {1000 / vocabulary.steps_per_second:g} ms\n"
+    )
+    return "\n".join([heading, *(f"{name:<18}{a:>14}{b:>14}" for name, a, b in rows)])
+
+
+_RATIOS = ("nats_per_event", "nats_per_note", "nats_per_second", "accuracy")
+_KIND_ROWS = ("nats_per_event", "accuracy", "count")
+
+
+def _row(title: str, name: str, columns: Any) -> tuple[str, str, str]:
+    whole, crops = (_cell(column[name]) for column in columns)
+    return title, whole, crops
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _data() -> Path:
+    if _DATA.value is None:
+        data = Path(_WORKDIR.value).expanduser() / "etudes"
+        missing = f"{_WORKDIR.value} was not trained on the études; name what to foretell by --data"
+    else:
+        data = Path(_DATA.value).expanduser()
+        missing = f"--data={data} does not exist; name a prepared corpus or a folder of MIDI files"
+    if not data.exists():
+        raise UserError(missing)
+    return data
+
+
+def _performances(data: Path, split: str, skipped: Skipped) -> Iterator[Performance]:
+    """The performances of a prepared corpus, or of MIDI files; fills `skipped` (file, reason)."""
+    if (data / corpus.MANIFEST).exists():
+        records = corpus.open_split(data, split)
+        yield from (corpus.unpack(records[index])[1] for index in range(len(records)))
+        return
+    chosen = [source for source in sources.find(data) if source.split in ("", split)]
+    if not chosen:
+        raise UserError(f"the table in '{data}' puts no file into the {split} split")
+    for source in chosen:
+        try:
+            yield midi.read_bytes(source.read(), source.name)
+        except UserError as error:
+            reason = str(error).removeprefix(f"{source.name}: ")
+            skipped.append((source.name, reason))
+            print(f"skipped {source.name}: {reason}", file=sys.stderr)
+
+
+def _sequences(
+    performances: Iterator[Performance], vocabulary: EventVocabulary
+) -> list[np.ndarray]:
+    return [
+        vocabulary.encode(performance)[: _MAX_EVENTS.value or None]
+        for performance in itertools.islice(performances, _MAX_PERFORMANCES.value or None)
+    ]
+
+
+def _check_writable(path: Path) -> None:
+    """Finds out before minutes of work."""
+    if path.is_dir():
+        raise UserError(f"--json={path} is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--json={path} cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"--json={path} cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS, __doc__)

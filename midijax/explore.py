@@ -1,0 +1,148 @@
+"""Shows what is in MIDI files: their make-up, their music, and what `prepare` would leave out.
+
+Give it a file, or folders (searched with all their subfolders), or nothing for the études that come
+with midijax. It tells how the files are made (type, resolution, messages), how long the music is,
+how fast, how loud, how high, how many notes sound at once, what the pedal does, and which files
+cannot be used and why.
+
+  python -m midijax.explore sonata.mid
+  python -m midijax.explore my_recordings --plots_dir=pictures
+  python -m midijax.explore my_recordings more_recordings --json=figures.json
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from midijax import cli, etudes, midi, plots, workers
+from midijax.errors import UserError
+from midijax.performance import NUM_PITCHES
+from midijax.sources import MIDI_SUFFIXES
+from midijax.survey import (
+    Catalogue,
+    Measures,
+    Survey,
+    logarithmic_bins,
+    survey_file,
+    survey_performance,
+)
+from midijax.survey_table import table
+
+FLAGS = flags.FlagValues()
+_JSON = flags.DEFINE_string(
+    "json",
+    None,
+    "Also write all figures, of each file and of all, to this file.",
+    flag_values=FLAGS,
+)
+_PLOTS_DIR = flags.DEFINE_string(
+    "plots_dir",
+    None,
+    "Also draw histograms of pitch, velocity, time between notes and length of notes into this "
+    "folder, and of a single file the piano roll.",
+    flag_values=FLAGS,
+)
+
+FEW_FILES = 8  # read here rather than by several processes
+FILES_PER_ERRAND = 4
+
+
+def main(arguments: list[str]) -> None:
+    """Surveys what the arguments name."""
+    cli.reject([argument for argument in arguments if argument.startswith("-")])
+    paths = list(dict.fromkeys(path for argument in arguments for path in find(argument)))
+    catalogue = Catalogue()
+    for survey in _survey_files(paths) if arguments else _survey_etudes():
+        catalogue.add(survey)
+    print(table(", ".join(arguments) or "the études that come with midijax", catalogue))
+    if _JSON.value:
+        _write_json(catalogue, Path(_JSON.value))
+    if _PLOTS_DIR.value:
+        _draw(catalogue, paths, Path(_PLOTS_DIR.value))
+
+
+def find(path: str) -> list[Path]:
+    """The file itself, or all MIDI files of a folder and its subfolders, by name."""
+    if not Path(path).exists():
+        raise UserError(f"'{path}' does not exist; name a MIDI file or a folder of them")
+    if not Path(path).is_dir():
+        return [Path(path)]
+    found = sorted(
+        file
+        for file in Path(path).rglob("*")
+        if file.suffix.lower() in MIDI_SUFFIXES and file.is_file() and file.name[:2] != "._"
+    )
+    if not found:
+        raise UserError(f"'{path}' holds no {' or '.join(MIDI_SUFFIXES)} files")
+    return found
+
+
+def _survey_etudes() -> Iterator[Survey]:
+    for name, performance in etudes.corpus():
+        yield survey_performance(name, performance)
+
+
+def _survey_files(paths: list[Path]) -> Iterator[Survey]:
+    """The surveys in the order of the paths; many files are shared among all cores."""
+    if len(paths) <= FEW_FILES:
+        yield from map(survey_file, paths)
+        return
+    with workers.new_pool() as pool:
+        surveys = pool.map(survey_file, paths, chunksize=FILES_PER_ERRAND)
+        try:
+            yield from tqdm(surveys, desc="exploring", total=len(paths), unit="file")
+        except BrokenProcessPool as error:
+            raise UserError("a reading process was ended (not enough memory?)") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _write_json(catalogue: Catalogue, path: Path) -> None:
+    """Writes `{"total": ..., "files": [...]}`, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    figures = {"total": catalogue.total(), "files": catalogue.files}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(figures, indent=1) + "\n")
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be written ({error.strerror})") from error
+
+
+def _draw(catalogue: Catalogue, paths: list[Path], folder: Path) -> None:
+    """Draws what the catalogue's music is like; nothing if it holds none."""
+    if not catalogue.measures:
+        print("No pictures drawn: there is no music to draw.")
+        return
+    _draw_histograms(catalogue.measures, folder)
+    if len(paths) == 1:
+        plots.piano_roll(midi.read(paths[0]), folder / "piano_roll.png", paths[0].name)
+    print(f"Pictures drawn in {folder}")
+
+
+def _draw_histograms(measures: Measures, folder: Path) -> None:
+    together = measures.inter_onsets[0] / max(measures.inter_onsets.sum(), 1)
+    each = np.arange(NUM_PITCHES + 1) - 0.5
+    plots.histogram(measures.pitches, each, folder / "pitch.png", label="pitch", pitches=True)
+    plots.histogram(measures.velocities, each, folder / "velocity.png", label="velocity")
+    plots.histogram(
+        *logarithmic_bins(measures.inter_onsets),
+        folder / "inter_onset.png",
+        label="seconds from one onset to the next",
+        title=f"{together:.0%} of the notes begin with another and are left out",
+    )
+    plots.histogram(
+        *logarithmic_bins(measures.durations),
+        folder / "duration.png",
+        label="seconds from key down to key up",
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS, __doc__)

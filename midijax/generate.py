@@ -1,0 +1,240 @@
+"""New performances from a trained model, in one compiled loop that stays on the device.
+
+B batch, T events, V vocabulary.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from midijax import grammar, sampling
+from midijax.errors import UserError
+from midijax.events import NOTE_ON, TIME_SHIFT, VELOCITY, EventVocabulary
+from midijax.model import PerformanceRNN
+from midijax.sampling import SamplingSettings
+
+BLOCK_EVENTS = 64  # sampled between two looks at whether every performance is done
+PAD = -1  # fills a performance's row once it is done
+MAX_EVENTS_PER_SECOND = 400  # far denser than piano music; what --seconds reserves memory for
+MAX_BATCH_EVENTS = 2**28  # one GiB of tokens
+MIN_PRIMER_SLOTS = 512
+UNLIMITED_STEPS = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """How much new music each performance gets, whichever comes first; a primer does not count.
+
+    Attributes:
+      seconds: until this much time has passed, to the step.
+      num_events: until this many events have been drawn.
+
+    Raises:
+      UserError: a value out of its range, or none given.
+    """
+
+    seconds: float = math.inf
+    num_events: int = MAX_BATCH_EVENTS
+
+    def __post_init__(self) -> None:
+        if math.isinf(self.seconds) and self.num_events == MAX_BATCH_EVENTS:
+            raise UserError("how long? give seconds or num_events")
+        if not self.seconds > 0:
+            raise UserError(f"seconds={self.seconds} must be above 0")
+        if not 1 <= self.num_events <= MAX_BATCH_EVENTS:
+            raise UserError(f"num_events={self.num_events} must be from 1 to {MAX_BATCH_EVENTS}")
+
+    @property
+    def max_events(self) -> int:
+        """The most events a performance can have."""
+        return math.ceil(min(self.num_events, self.seconds * MAX_EVENTS_PER_SECOND))
+
+    def max_steps(self, vocabulary: EventVocabulary) -> int:
+        """The most time-steps a performance can have."""
+        steps = min(self.seconds * vocabulary.steps_per_second, UNLIMITED_STEPS)
+        return max(1, round(steps))
+
+
+def generate(
+    model: PerformanceRNN,
+    params: Any,
+    key: jax.Array,
+    vocabulary: EventVocabulary,
+    length: Length,
+    settings: SamplingSettings,
+    num_performances: int = 1,
+    primer: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """Lets the model play.
+
+    Performance i draws from `fold_in(key, i)`, whatever the number of performances. Nothing
+    recompiles when only key, params, settings or the primer's events change, nor for lengths of
+    up to the same power of two of events.
+
+    Args:
+      model: the network, `vocabulary.size` events wide.
+      params: its parameters.
+      key: a JAX random key.
+      vocabulary: what the events mean.
+      length: when a performance is done.
+      settings: how events are chosen.
+      num_performances: how many to play, as one batch.
+      primer: events to go on from, (events,), as from `midijax.primer.encode`; what sounds at
+        their end sounds on.
+
+    Returns:
+      The new events of each performance, without the primer's: int32 (events,). They lead to no
+      orphaned note-off, no overlap, no dangling velocity, and no note without length.
+
+    Raises:
+      UserError: a performance count that is not positive or asks for too much memory.
+    """
+    num_blocks = _num_blocks(length.max_events, num_performances)
+    max_note_steps = max(1, int(settings.max_note_seconds * vocabulary.steps_per_second))
+    tokens_BxT = _generate(
+        model,
+        vocabulary,
+        num_blocks,
+        params,
+        jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_performances)),
+        _pad_primer(np.empty(0, np.int32) if primer is None else primer, vocabulary.size),
+        length.max_events,
+        grammar.Limits(max_note_steps, length.max_steps(vocabulary)),
+        settings.temperature,
+        settings.filters,
+    )
+    return [_finish(vocabulary, row_T[row_T != PAD]) for row_T in np.asarray(tokens_BxT)]
+
+
+class _Primer(NamedTuple):
+    """START and the primer's events, int32 (1 + slots,), and how many events there are."""
+
+    tokens_T: np.ndarray
+    num_events: int
+
+
+class _State(NamedTuple):
+    """Where the batch stands between two events."""
+
+    token_B: jax.Array  # the latest event
+    carry: Any  # what the model remembers of the events before it
+    grammar: grammar.GrammarState
+    count_B: jax.Array  # new events so far
+
+
+_Loop = tuple[_State, jax.Array, jax.Array]  # also the tokens so far, BxT, and the block's number
+
+
+@functools.partial(jax.jit, static_argnames=("model", "vocabulary", "num_blocks"))
+def _generate(
+    model: PerformanceRNN,
+    vocabulary: EventVocabulary,
+    num_blocks: int,
+    params: Any,
+    keys_B: jax.Array,
+    primer: _Primer,
+    max_events: jax.Array,
+    limits: grammar.Limits,
+    temperature: jax.Array,
+    filters: sampling.Filters | None,
+) -> jax.Array:
+    """The whole batch from primer to last event, int32 (B, T), each row padded with PAD."""
+
+    def is_done(state: _State) -> jax.Array:
+        return (state.count_B >= max_events) | (state.grammar.elapsed_B >= limits.max_steps)
+
+    def play_event(state: _State, _: None) -> tuple[_State, jax.Array]:
+        done_B = is_done(state)
+        logits_BxV, carry = model.apply(
+            {"params": params}, state.token_B, state.carry, method="step"
+        )
+        legal_BxV = grammar.legal_events(vocabulary, state.grammar, limits)
+        event_keys_B = jax.vmap(jax.random.fold_in)(keys_B, state.count_B)
+        token_B = sampling.draw(event_keys_B, logits_BxV, legal_BxV, temperature, filters)
+        played = grammar.advance(vocabulary, state.grammar, token_B)
+        state = _State(token_B, carry, played, state.count_B + ~done_B)
+        return state, jnp.where(done_B, PAD, token_B)
+
+    def play_block(loop: _Loop) -> _Loop:
+        state, tokens_BxT, block = loop
+        state, new_TxB = jax.lax.scan(play_event, state, length=BLOCK_EVENTS)
+        start = (0, block * BLOCK_EVENTS)
+        return state, jax.lax.dynamic_update_slice(tokens_BxT, new_TxB.T, start), block + 1
+
+    def unfinished(loop: _Loop) -> jax.Array:
+        state, _, block = loop
+        return (block < num_blocks) & ~is_done(state).all()
+
+    batch_size = len(keys_B)
+    silence_BxT = jnp.full((batch_size, num_blocks * BLOCK_EVENTS), PAD, jnp.int32)
+    state = _listen(model, vocabulary, params, primer, batch_size)
+    loop = (state, silence_BxT, jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(unfinished, play_block, loop)[1]
+
+
+def _listen(
+    model: PerformanceRNN,
+    vocabulary: EventVocabulary,
+    params: Any,
+    primer: _Primer,
+    batch_size: int,
+) -> _State:
+    """The state after START and the primer, heard once and shared by the whole batch."""
+    tokens_T = jnp.asarray(primer.tokens_T)
+
+    def hear_event(t: jax.Array, heard: tuple) -> tuple:
+        carry, state = heard
+        _, carry = model.apply({"params": params}, tokens_T[t][None], carry, method="step")
+        return carry, grammar.advance(vocabulary, state, tokens_T[t + 1][None])
+
+    silence = (model.initial_carry(1), grammar.initial_state(1))
+    carry, state = jax.lax.fori_loop(0, primer.num_events, hear_event, silence)
+    state = state._replace(elapsed_B=jnp.zeros_like(state.elapsed_B))
+    token_1 = tokens_T[primer.num_events][None]
+    return _State(
+        token_B=token_1.repeat(batch_size),
+        carry=jax.tree.map(lambda x_Lx1xH: x_Lx1xH.repeat(batch_size, axis=1), carry),
+        grammar=jax.tree.map(lambda x_1: x_1.repeat(batch_size, axis=0), state),
+        count_B=jnp.zeros(batch_size, jnp.int32),
+    )
+
+
+def _num_blocks(max_events: int, num_performances: int) -> int:
+    """Blocks enough for `max_events`, a power of two so that few lengths compile anew."""
+    if num_performances < 1:
+        raise UserError(f"num_performances={num_performances} must be at least 1")
+    num_blocks = _power_of_two(-(-max_events // BLOCK_EVENTS))
+    if num_performances * num_blocks * BLOCK_EVENTS > MAX_BATCH_EVENTS:
+        raise UserError(
+            f"{num_performances} performances of up to {max_events} events do not fit in memory; "
+            "ask for fewer or shorter ones"
+        )
+    return num_blocks
+
+
+def _pad_primer(primer: np.ndarray, start: int) -> _Primer:
+    slots = max(MIN_PRIMER_SLOTS, _power_of_two(len(primer)))
+    tokens_T = np.full(1 + slots, start, np.int32)
+    tokens_T[1 : 1 + len(primer)] = primer
+    return _Primer(tokens_T, len(primer))
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << max(0, count - 1).bit_length()
+
+
+def _finish(vocabulary: EventVocabulary, tokens: np.ndarray) -> np.ndarray:
+    """Drops a last velocity, and gives notes struck last of all the one step they need."""
+    kinds = vocabulary.kinds[tokens]
+    if len(tokens) and kinds[-1] == VELOCITY:
+        tokens, kinds = tokens[:-1], kinds[:-1]
+    shifts = np.flatnonzero(kinds == TIME_SHIFT)
+    since_shift = kinds[shifts[-1] + 1 :] if len(shifts) else kinds
+    if NOTE_ON in since_shift:
+        tokens = np.append(tokens, np.int32(vocabulary.shift_base))
+    return tokens

@@ -1,0 +1,49 @@
+"""Metrics as JSON lines, and for TensorBoard where tensorboardX is installed."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class MetricWriter:
+    """Appends one line per call to `metrics.jsonl` in a workdir."""
+
+    def __init__(self, workdir: Path, first_step: int):
+        """Opens the file, less the lines past `first_step` that a stopped run left behind."""
+        path = workdir / "metrics.jsonl"
+        kept = _lines_up_to(path, first_step)
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        os.replace(partial, path)
+        self._file = path.open("a", buffering=1)
+        self._tensorboard = _tensorboard(workdir / "tensorboard", first_step)
+
+    def write(self, step: int, **values: Any) -> None:
+        """Appends {"step": step, **values}."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._tensorboard:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._tensorboard:
+            self._tensorboard.close()
+
+
+def _lines_up_to(path: Path, last_step: int) -> list[str]:
+    if not path.exists():
+        return []
+    complete = (line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n"))
+    return [line for line in complete if json.loads(line)["step"] <= last_step]
+
+
+def _tensorboard(folder: Path, first_step: int) -> Any:
+    if importlib.util.find_spec("tensorboardX") is None:
+        return None
+    import tensorboardX
+
+    return tensorboardX.SummaryWriter(str(folder), purge_step=first_step + 1)

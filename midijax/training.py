@@ -1,0 +1,251 @@
+"""The training loop: compiled steps on a data-parallel mesh, validation, samples, checkpoints.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import tqdm
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from midijax import input_pipeline, metrics, midi, model, optimizer, plots
+from midijax.checkpoint import METRIC, Checkpoints
+from midijax.config import Config
+from midijax.errors import UserError
+from midijax.generate import Length, generate
+from midijax.input_pipeline import PAD
+from midijax.metric_writer import MetricWriter
+from midijax.model import PerformanceRNN
+from midijax.sampling import SamplingSettings
+
+
+class TrainState(NamedTuple):
+    """What a training step changes."""
+
+    params: Any
+    optimizer: Any
+
+
+def data_mesh() -> Mesh:
+    """All devices of all processes, along the axis "data"."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def initial_state(config: Config, network: PerformanceRNN, mesh: Mesh) -> TrainState:
+    """Fresh parameters and optimizer state, replicated over the mesh."""
+
+    def init(key: jax.Array) -> TrainState:
+        params = model.init(network, key)
+        return TrainState(
+            params, optimizer.optimizer(config.optimizer, config.num_steps).init(params)
+        )
+
+    replicated = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(init, out_shardings=replicated)(jax.random.key(config.seed))
+
+
+def loss(
+    network: PerformanceRNN, params: Any, tokens_BxT: jax.Array, dropout_key: jax.Array
+) -> jax.Array:
+    """Mean nats per event over the events that are not PAD."""
+    is_event_BxT = tokens_BxT != PAD
+    labels_BxT = jnp.where(is_event_BxT, tokens_BxT, 0)
+    logits_BxTxV, _ = network.apply(
+        {"params": params},
+        model.shift_right(labels_BxT, network.start),
+        network.initial_carry(len(tokens_BxT)),
+        deterministic=False,
+        rngs={"dropout": dropout_key},
+    )
+    nats_BxT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BxTxV, labels_BxT)
+    return (nats_BxT * is_event_BxT).sum() / is_event_BxT.sum()
+
+
+def make_train_step(
+    config: Config, network: PerformanceRNN, mesh: Mesh
+) -> Callable[[TrainState, jax.Array, int], tuple[TrainState, dict[str, jax.Array]]]:
+    """Compiles (state, tokens_BxT, step) -> (next state, metrics); the state passed in is consumed."""
+    transform = optimizer.optimizer(config.optimizer, config.num_steps)
+    rate = optimizer.learning_rate(config.optimizer, config.num_steps)
+    seed_key = jax.random.key(config.seed)
+
+    def train_step(
+        state: TrainState, tokens_BxT: jax.Array, step: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        dropout_key = jax.random.fold_in(seed_key, step)
+        nats, gradient = jax.value_and_grad(functools.partial(loss, network))(
+            state.params, tokens_BxT, dropout_key
+        )
+        updates, optimizer_state = transform.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        report = {
+            "loss": nats,
+            "gradient_norm": optax.tree.norm(gradient),
+            "learning_rate": rate(step - 1),
+        }
+        return TrainState(params, optimizer_state), report
+
+    replicated = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(
+        train_step,
+        donate_argnames=("state",),
+        in_shardings=(replicated, NamedSharding(mesh, PartitionSpec("data")), None),
+        out_shardings=replicated,
+    )
+
+
+class Trainer:
+    """One run in its workdir: starts afresh, or goes on from the latest checkpoint there."""
+
+    def __init__(self, workdir: Path, config: Config, corpus_folder: Path):
+        """Compiles nothing yet; raises UserError if the workdir belongs to another run."""
+        if config.data.batch_size % jax.device_count():
+            raise UserError(
+                f"data.batch_size={config.data.batch_size} does not divide evenly over "
+                f"{jax.device_count()} devices; choose a multiple of it"
+            )
+        self._workdir = workdir
+        self._config = config
+        self._mesh = data_mesh()
+        self._network = model.from_config(config)
+        self._state = initial_state(config, self._network, self._mesh)
+        self._train_step = make_train_step(config, self._network, self._mesh)
+        self._batches = input_pipeline.training_batches(corpus_folder, config)
+        self._validation = input_pipeline.whole_sequences(
+            corpus_folder, "validation", config.vocabulary
+        )
+        self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
+        self._step = self._resume()
+        self._writer = MetricWriter(workdir, self._step)
+        self._unwritten: tuple[int, dict[str, jax.Array]] | None = None
+        self._speed = _Speed(config.data.batch_size * config.data.sequence_length)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken so far."""
+        return self._step
+
+    def run(self) -> None:
+        """Trains to the config's last step."""
+        config = self._config
+        steps = range(self._step + 1, config.num_steps + 1)
+        with tqdm.tqdm(steps, "training", config.num_steps, initial=self._step, unit="step") as bar:
+            self._speed.restart(self._step)
+            for self._step in bar:
+                report = self._advance()
+                is_last = self._step == config.num_steps
+                if is_last or self._step % config.log_every_steps == 0:
+                    self._log(report, bar)
+                if is_last or self._step % config.eval_every_steps == 0:
+                    self._save(self._evaluate(bar))
+                elif self._step % config.checkpoint_every_steps == 0:
+                    self._save()
+        self._writer.close()
+        self._checkpoints.close()
+
+    def _advance(self) -> dict[str, jax.Array]:
+        """Takes one step and gives what it measured, without waiting for it."""
+        sharding = NamedSharding(self._mesh, PartitionSpec("data"))
+        tokens_BxT = jax.make_array_from_process_local_data(sharding, next(self._batches))
+        self._state, report = self._train_step(self._state, tokens_BxT, self._step)
+        return report
+
+    def _resume(self) -> int:
+        restored = self._checkpoints.restore(*self._state, self._batches)
+        if restored is None:
+            return 0
+        step, *state = restored
+        self._state = TrainState(*state)
+        return step
+
+    def _save(self, validation: dict[str, float] | None = None) -> None:
+        self._write_report()
+        self._checkpoints.save(self._step, *self._state, self._batches, metrics=validation)
+
+    def _log(self, report: dict[str, jax.Array], bar: tqdm.tqdm) -> None:
+        """Writes the report before this one, so that no step waits for its own to be fetched."""
+        self._write_report(bar)
+        self._unwritten = (self._step, report)
+
+    def _write_report(self, bar: tqdm.tqdm | None = None) -> None:
+        if self._unwritten is None:
+            return
+        step, report = self._unwritten
+        self._unwritten = None
+        values = {name: float(value) for name, value in report.items()}
+        _check_finite(step, values)
+        events_per_second = self._speed.since_last(step)
+        self._writer.write(step, **values, events_per_second=round(events_per_second, 1))
+        if bar is not None:
+            speed = f"{events_per_second:,.0f} events/s"
+            bar.set_postfix_str(f"loss {values['loss']:.3f} nats/event, {speed}")
+
+    def _evaluate(self, bar: tqdm.tqdm) -> dict[str, float]:
+        """Scores the whole validation split and lets the model play."""
+        self._write_report(bar)
+        scores = metrics.score(
+            self._network,
+            self._state.params,
+            self._validation,
+            self._config.vocabulary,
+            mesh=self._mesh,
+            progress=True,
+        )
+        values = {METRIC: scores.nats_per_event, "accuracy": scores.accuracy}
+        self._writer.write(self._step, **{f"validation_{name}": values[name] for name in values})
+        bar.write(f"step {self._step:,}: validation {scores.nats_per_event:.4f} nats/event")
+        self._write_sample()
+        self._speed.restart(self._step)
+        return values
+
+    def _write_sample(self) -> None:
+        folder = self._workdir / "samples"
+        folder.mkdir(exist_ok=True)
+        tokens = generate(
+            self._network,
+            self._state.params,
+            jax.random.key(self._config.seed),
+            self._config.vocabulary,
+            Length(seconds=self._config.sample_seconds),
+            SamplingSettings(),
+        )[0]
+        performance = self._config.vocabulary.decode(tokens)
+        path = folder / f"step-{self._step:07}.mid"
+        midi.write(performance, path)
+        plots.piano_roll(performance, path.with_suffix(".png"), f"step {self._step:,}")
+
+
+class _Speed:
+    """Events per second between one look and the next."""
+
+    def __init__(self, events_per_step: int):
+        self._events_per_step = events_per_step
+        self.restart(0)
+
+    def restart(self, step: int) -> None:
+        """Counts from now on."""
+        self._step, self._time = step, time.monotonic()
+
+    def since_last(self, step: int) -> float:
+        """The rate since the last look, which this look becomes."""
+        events = (step - self._step) * self._events_per_step
+        seconds = time.monotonic() - self._time
+        self.restart(step)
+        return events / seconds
+
+
+def _check_finite(step: int, values: dict[str, float]) -> None:
+    if not math.isfinite(values["loss"] + values["gradient_norm"]):
+        raise UserError(
+            f"at step {step} the loss is {values['loss']} and the gradient norm "
+            f"{values['gradient_norm']} (learning rate {values['learning_rate']:.2g}); the last good "
+            "checkpoint is kept: train anew with a lower --config.optimizer.learning_rate"
+        )

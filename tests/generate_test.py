@@ -1,0 +1,166 @@
+"""The generator: limits, grammar, seeds and primers, with small untrained models."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from midijax import etudes, generate, model, primer
+from midijax.errors import UserError
+from midijax.events import NOTE_ON, NOTEBOOK, OORE_2018, PERFORMANCE_RNN, TIME_SHIFT, VELOCITY
+from midijax.generate import Length
+from midijax.model import PerformanceRNN
+from midijax.sampling import SamplingSettings
+
+VOCABULARY = PERFORMANCE_RNN
+NETWORK = PerformanceRNN(VOCABULARY.size, num_layers=2, hidden_size=16)
+
+
+@functools.cache
+def params_of(network):
+    return model.init(network, jax.random.key(0))
+
+
+def play(length, settings=SamplingSettings(), vocabulary=VOCABULARY, seed=1, count=1, **kwargs):  # noqa: B008
+    network = dataclasses.replace(NETWORK, vocab_size=vocabulary.size)
+    key = jax.random.key(seed)
+    return generate.generate(
+        network, params_of(network), key, vocabulary, length, settings, count, **kwargs
+    )
+
+
+def steps_in(vocabulary, tokens):
+    return int(vocabulary.values[tokens][vocabulary.kinds[tokens] == TIME_SHIFT].sum())
+
+
+def note_lengths(vocabulary, tokens, heard=()):
+    """The length of each note in steps; fails where the events make no sense."""
+    sounding = {pitch: -1_000_000 for pitch in heard}
+    now, lengths, after_velocity = 0, [], False
+    for kind, value in zip(vocabulary.kinds[tokens], vocabulary.values[tokens], strict=True):
+        assert kind == NOTE_ON or not after_velocity
+        after_velocity = kind == VELOCITY
+        if kind == NOTE_ON:
+            assert value not in sounding
+            sounding[value] = now
+        elif kind == TIME_SHIFT:
+            now += value
+        elif kind != VELOCITY:
+            lengths.append(now - sounding.pop(value))
+    assert not after_velocity
+    return [*lengths, *(now - onset for onset in sounding.values())]
+
+
+@pytest.mark.parametrize("vocabulary", [OORE_2018, PERFORMANCE_RNN, NOTEBOOK])
+def test_every_performance_is_playable_and_exactly_as_long_as_asked(vocabulary):
+    settings = SamplingSettings(max_note_seconds=1.5)
+    batch = play(Length(seconds=7.3), settings, vocabulary, count=3)
+    assert len({tokens.tobytes() for tokens in batch}) == 3
+    for tokens in batch:
+        assert steps_in(vocabulary, tokens) == round(7.3 * vocabulary.steps_per_second)
+        lengths = note_lengths(vocabulary, tokens)
+        assert min(lengths) >= 1
+        assert max(lengths) == int(1.5 * vocabulary.steps_per_second)
+
+
+@pytest.mark.parametrize("num_events", [1, 2, 3, 64, 65, 200])
+def test_stops_after_the_events_asked_for_and_closes_the_end(num_events):
+    for tokens in play(Length(num_events=num_events), count=8):
+        assert num_events - 1 <= len(tokens) <= num_events + 1
+        assert min(note_lengths(VOCABULARY, tokens), default=1) >= 1
+
+
+def test_the_first_of_two_limits_counts():
+    assert steps_in(VOCABULARY, play(Length(seconds=2, num_events=10_000))[0]) == 200
+    assert len(play(Length(seconds=3600, num_events=50))[0]) <= 51
+
+
+def test_finish_drops_a_velocity_and_gives_late_notes_a_step():
+    shift, velocity = VOCABULARY.shift_base, VOCABULARY.velocity_base
+    for before, after in [
+        ([], []),
+        ([velocity], []),
+        ([60, velocity], [60, shift]),
+        ([60, shift, velocity], [60, shift]),
+        ([60, shift, 62], [60, shift, 62, shift]),
+        ([60, shift, 188], [60, shift, 188]),
+    ]:
+        finished = generate._finish(VOCABULARY, np.array(before, np.int32))
+        assert finished.tolist() == after
+
+
+def test_a_seed_gives_the_same_music_whatever_the_batch_and_what_was_compiled():
+    first = play(Length(seconds=4), count=2)
+    jax.clear_caches()
+    again = play(Length(seconds=4), count=3)
+    other = play(Length(seconds=4), seed=2)
+    assert [tokens.tobytes() for tokens in first] == [tokens.tobytes() for tokens in again[:2]]
+    assert other[0].tobytes() != first[0].tobytes()
+
+
+def test_changed_numbers_do_not_compile_again():
+    play(Length(seconds=3), SamplingSettings(top_p=0.9))
+    compiled = generate._generate._cache_size()
+    play(Length(seconds=2), SamplingSettings(0.5, 3, 0.8, 0.1, 4), seed=9)
+    assert generate._generate._cache_size() == compiled
+
+
+def test_greedy_music_is_the_likeliest_legal_event_each_time():
+    tokens = play(Length(num_events=40), SamplingSettings(temperature=0))[0]
+    inputs = np.append(NETWORK.start, tokens[:-1])[None]
+    logits_BxTxV, _ = NETWORK.apply(
+        {"params": params_of(NETWORK)}, jnp.array(inputs), NETWORK.initial_carry(1)
+    )
+    likeliest = np.asarray(logits_BxTxV[0]).argmax(axis=1)
+    assert tokens[0] == likeliest[0]
+    assert (tokens == likeliest).mean() > 0.2  # the rest was not legal
+
+
+def test_a_primer_is_heard_as_in_training():
+    tokens = play(Length(num_events=60), seed=3)[0]
+    state = generate._listen(
+        NETWORK, VOCABULARY, params_of(NETWORK), generate._pad_primer(tokens, NETWORK.start), 2
+    )
+    inputs = np.append(NETWORK.start, tokens[:-1])[None]
+    _, expected = NETWORK.apply(
+        {"params": params_of(NETWORK)}, jnp.array(inputs), NETWORK.initial_carry(1)
+    )
+    for got_LxBxH, wanted_Lx1xH in zip(state.carry, expected, strict=True):
+        np.testing.assert_allclose(
+            got_LxBxH, np.broadcast_to(wanted_Lx1xH, got_LxBxH.shape), rtol=1e-4, atol=1e-6
+        )
+    assert state.token_B.tolist() == [tokens[-1]] * 2
+    assert state.grammar.elapsed_B.tolist() == [0, 0]
+
+
+def test_a_performance_primed_with_its_own_beginning_goes_on_as_it_did():
+    greedy = SamplingSettings(temperature=0)
+    whole = play(Length(num_events=120), greedy)[0]
+    rest = play(Length(num_events=80), greedy, primer=whole[:40])[0]
+    np.testing.assert_array_equal(rest, whole[40:])
+
+
+def test_what_sounds_at_the_primers_end_sounds_on_and_only_new_seconds_count():
+    heard = primer.encode(VOCABULARY, etudes.compose(0), 3.0)
+    cut_short = primer.join(VOCABULARY, heard, np.empty(0, np.int32), True)
+    held = cut_short.notes["pitch"][cut_short.notes["offset"] == cut_short.duration]
+    assert len(held)
+    for tokens in play(Length(seconds=12), count=3, primer=heard):
+        assert steps_in(VOCABULARY, tokens) == 1200
+        note_lengths(VOCABULARY, tokens, heard=held)
+        assert max(note_lengths(VOCABULARY, np.append(heard, tokens))) <= 1000
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(UserError, match="num_performances=0"):
+        play(Length(seconds=1), count=0)
+    with pytest.raises(UserError, match="memory"):
+        play(Length(seconds=3600), count=10_000)
+    with pytest.raises(UserError, match="how long"):
+        Length()
+    for wrong in ({"seconds": 0}, {"seconds": float("nan")}, {"num_events": 0}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            Length(**wrong)
