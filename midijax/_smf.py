@@ -1,5 +1,6 @@
 """Standard MIDI Files taken apart into columns, tolerant of the many ways they are broken."""
 
+import array
 import collections
 import dataclasses
 
@@ -39,7 +40,7 @@ class Track:
       ticks: int64 (messages,), from the start of the track.
       status: uint8 (messages,), the kind of message in the high four bits, the channel in the low.
       data: uint8 (messages, 2), the data bytes, 0..127; 0 where a message has but one.
-      tempos: (tick, microseconds per quarter note) of each change of tempo.
+      tempos: int64 (changes, 2), tick and microseconds per quarter note of each change of tempo.
       end: the tick of the last event of any kind.
       counts: how many messages there are of each type, by mido's names.
       repairs: what was wrong with the track.
@@ -48,7 +49,7 @@ class Track:
     ticks: np.ndarray
     status: np.ndarray
     data: np.ndarray
-    tempos: list[tuple[int, int]]
+    tempos: np.ndarray
     end: int
     counts: collections.Counter[str]
     repairs: list[str]
@@ -146,11 +147,11 @@ class _Walker:
     def __init__(self, data: bytes, max_messages: int) -> None:
         self._data = data
         self._max_messages = max_messages
-        self._ticks: list[int] = []
-        self._status: list[int] = []
-        self._positions: list[int] = []  # of the data bytes
+        self._ticks = array.array("q")
+        self._status = array.array("B")
+        self._positions = array.array("q")  # of the data bytes
         self._end = 0
-        self._tempos: list[tuple[int, int]] = []
+        self._tempos = array.array("q")  # tick, tempo, tick, tempo...
         self._counts: collections.Counter[str] = collections.Counter()
         self._repairs: list[str] = ["no end of track"]
 
@@ -172,7 +173,8 @@ class _Walker:
         for kind, count in zip(kinds.tolist(), occurrences.tolist(), strict=True):
             self._counts[_TYPE_NAMES[kind]] += count
         columns = ticks[valid], status[valid], np.minimum(data[valid], 0x7F)
-        return Track(*columns, self._tempos, self._end, self._counts, self._repairs)
+        tempos = np.array(self._tempos, np.int64).reshape(-1, 2)
+        return Track(*columns, tempos, self._end, self._counts, self._repairs)
 
     def _walk(self) -> None:
         """The loop over messages, kept lean: reading a file spends nearly all its time here."""
@@ -203,8 +205,7 @@ class _Walker:
             else:
                 position = self._system_message(status, position)
         if position > size:
-            for column in (self._ticks, self._status, self._positions):
-                column.pop()
+            del self._ticks[-1], self._status[-1], self._positions[-1]
             raise IndexError
 
     def _system_message(self, status: int, position: int) -> int:
@@ -233,7 +234,7 @@ class _Walker:
     def _set_tempo(self, payload: bytes) -> None:
         tempo = int.from_bytes(payload)
         if len(payload) == 3 and tempo:
-            self._tempos.append((self._end, tempo))
+            self._tempos.extend((self._end, tempo))
         else:
             self._repairs.append("unusable tempo")
 

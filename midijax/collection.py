@@ -43,8 +43,9 @@ class Collection:
         self._given_splits: dict[str, str] = {}  # by content
 
     def add(self, reading: Reading) -> None:
-        """Takes in one file; of the same content under several names the first counts, as
-        does the first split that a CSV gives any of them."""
+        """Takes in one file. Of the same content under several names the first counts, and so does
+        the first split that a CSV gives to any of them.
+        """
         if isinstance(reading.result, str):
             self.skipped.append((reading.name, reading.result))
             return

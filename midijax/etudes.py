@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from midijax.performance import NOTE_DTYPE, PEDAL_DTYPE, Performance
+from midijax.interpretation import Line, Manner, join, perform
+from midijax.performance import Performance
 
 NUM_ETUDES = 100
 
@@ -53,7 +54,6 @@ FIGURES = {
 LAST_BAR = "0123"
 
 BASS_FLOOR, CHORD_FLOOR, MELODY_FLOOR, MELODY_CEILING = 36, 50, 64, 91
-SHORTEST_NOTE = 0.03  # seconds, and the least silence before a key is struck again
 
 
 class Key(NamedTuple):
@@ -98,37 +98,18 @@ class Plan(NamedTuple):
 
     seed: int
     key: Key
-    beats_per_bar: int
-    beats_per_minute: float
-    loudness: float
-    legato: float
+    manner: Manner
+    form: str  # a letter per phrase
     figures: dict[str, str]
     rhythms: tuple[int, int]
     progressions: dict[str, list[Chord]]
-
-    @property
-    def form(self) -> str:
-        """A letter per phrase."""
-        return FORMS[self.beats_per_bar]
-
-    @property
-    def beats_per_phrase(self) -> int:
-        """The length of a phrase in beats."""
-        return BARS_PER_PHRASE * self.beats_per_bar
-
-
-class Line(NamedTuple):
-    """A part of the score: for each note its beat, length in beats and pitch."""
-
-    beats: np.ndarray
-    lengths: np.ndarray
-    pitches: np.ndarray
 
 
 def compose(seed: int) -> Performance:
     """One étude of 30 to 60 seconds, the same for the same seed."""
     plan = make_plan(seed)
-    return _perform(plan, _melody(plan), _accompaniment(plan))
+    rng = np.random.default_rng((seed, 2))
+    return perform(plan.manner, _melody(plan), _accompaniment(plan), rng)
 
 
 def corpus(count: int = NUM_ETUDES, seed: int = 0) -> list[tuple[str, Performance]]:
@@ -141,16 +122,23 @@ def make_plan(seed: int) -> Plan:
     """Draws key, metre, tempo, harmony and texture."""
     rng = np.random.default_rng((seed, 0))
     beats_per_bar = int(rng.choice((4, 4, 3)))
-    num_beats = len(FORMS[beats_per_bar]) * BARS_PER_PHRASE * beats_per_bar
+    form = FORMS[beats_per_bar]
     key = Key(int(rng.integers(12)), bool(rng.random() < 0.45))
     figures = rng.permutation(np.array(FIGURES[beats_per_bar]))
+    manner = Manner(
+        beats_per_bar=beats_per_bar,
+        beats_per_phrase=BARS_PER_PHRASE * beats_per_bar,
+        num_phrases=len(form),
+        climax=form.index("b"),
+        beats_per_minute=60 * len(form) * BARS_PER_PHRASE * beats_per_bar / rng.uniform(34, 48),
+        loudness=rng.uniform(44, 66),
+        legato=rng.choice((0.7, 0.95, 1.02)),
+    )
     return Plan(
         seed=seed,
         key=key,
-        beats_per_bar=beats_per_bar,
-        beats_per_minute=60 * num_beats / rng.uniform(34, 48),
-        loudness=rng.uniform(44, 66),
-        legato=rng.choice((0.7, 0.95, 1.02)),
+        manner=manner,
+        form=form,
         figures={"a": str(figures[0]), "A": str(figures[0]), "b": str(figures[1])},
         rhythms=tuple(rng.permutation(len(RHYTHMS[beats_per_bar]))[:2].tolist()),
         progressions=_progressions(key, rng),
@@ -177,26 +165,26 @@ def _melody(plan: Plan) -> Line:
         # A phrase that returns brings its tune back: the same letter draws the same numbers.
         rng = np.random.default_rng((plan.seed, 1, ord(letter.lower())))
         pitches = _melody_pitches(plan, beats, chords, rng)
-        phrases.append(Line(beats + index * plan.beats_per_phrase, lengths, pitches))
-    return _join(phrases)
+        phrases.append(Line(beats + index * plan.manner.beats_per_phrase, lengths, pitches))
+    return join(phrases)
 
 
 def _melody_rhythm(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """Beats and lengths of one phrase: two bars, the first again, and a long last note."""
-    first, second = (RHYTHMS[plan.beats_per_bar][index] for index in plan.rhythms)
-    lengths = np.concatenate((first, second, first, (plan.beats_per_bar,)))
+    first, second = (RHYTHMS[plan.manner.beats_per_bar][index] for index in plan.rhythms)
+    lengths = np.concatenate((first, second, first, (plan.manner.beats_per_bar,)))
     return np.cumsum(lengths) - lengths, lengths
 
 
 def _melody_pitches(
     plan: Plan, beats: np.ndarray, chords: list[Chord], rng: np.random.Generator
 ) -> np.ndarray:
-    position = beats / plan.beats_per_phrase
+    position = beats / plan.manner.beats_per_phrase
     centre, height = rng.uniform(68, 75), rng.choice((-5, 6, 9, 11))
     targets = centre + height * np.sin(np.pi * position) + rng.uniform(-3, 3, len(beats))
-    bars = (beats // plan.beats_per_bar).astype(int)
-    in_bar = beats % plan.beats_per_bar
-    strong_beats = 2 if plan.beats_per_bar == 4 else 3
+    bars = (beats // plan.manner.beats_per_bar).astype(int)
+    in_bar = beats % plan.manner.beats_per_bar
+    strong_beats = 2 if plan.manner.beats_per_bar == 4 else 3
     strong = np.flatnonzero(in_bar % strong_beats == 0).tolist()
     pitches = np.zeros(len(beats), int)
     for note in strong:
@@ -225,9 +213,9 @@ def _accompaniment(plan: Plan) -> Line:
         (chord, plan.figures[letter]) for letter in plan.form for chord in plan.progressions[letter]
     ]
     bars[-1] = (bars[-1][0], LAST_BAR)
-    return _join(
+    return join(
         [
-            _bar_figure(chord, figure, index * plan.beats_per_bar, plan.beats_per_bar)
+            _bar_figure(chord, figure, index * plan.manner.beats_per_bar, plan.manner.beats_per_bar)
             for index, (chord, figure) in enumerate(bars)
         ]
     )
@@ -245,83 +233,6 @@ def _bar_figure(chord: Chord, figure: str, start: int, beats_per_bar: int) -> Li
     return Line(start + index * length, np.where(voice, length, max(length, 1)), voices[voice])
 
 
-def _perform(plan: Plan, melody: Line, accompaniment: Line) -> Performance:
-    """From the score to the keys: when each is struck and released, how hard, and the pedal."""
-    rng = np.random.default_rng((plan.seed, 2))
-    score = _join([melody, accompaniment])
-    is_melody = np.arange(len(score.beats)) < len(melody.beats)
-    beats, seconds = tempo_curve(plan)
-    notes = np.empty(len(score.beats), NOTE_DTYPE)
-    held = score.lengths * np.where(is_melody, plan.legato, min(plan.legato, 0.9))
-    # Pianists let the melody sound a little before the rest.
-    asynchrony = rng.uniform(0, 0.016, len(notes)) + np.where(is_melody, 0, 0.012)
-    notes["onset"] = np.interp(score.beats, beats, seconds) + asynchrony
-    notes["offset"] = np.interp(score.beats + held, beats, seconds) + rng.uniform(
-        0, 0.03, len(notes)
-    )
-    notes["pitch"] = score.pitches
-    notes["velocity"] = _velocities(plan, score, is_melody, rng)
-    return Performance(_restrike(notes), _pedal(plan, beats, seconds, rng))
-
-
-def tempo_curve(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Beats and the seconds they fall on: a phrase moves on in its middle and broadens at its end.
-
-    The speed stays between 0.5 and 1.1 times the plan's tempo.
-    """
-    num_phrases = len(plan.form)
-    beats = np.linspace(0, num_phrases * plan.beats_per_phrase, num_phrases * 384 + 1)
-    phrase = np.minimum(beats // plan.beats_per_phrase, num_phrases - 1)
-    position = beats / plan.beats_per_phrase - phrase
-    broadening = np.where(phrase == num_phrases - 1, 0.42, 0.2)
-    late = np.maximum(position - 0.7, 0) / 0.3
-    speed = 0.94 + 0.14 * np.sin(np.pi * np.minimum(position / 0.9, 1)) - broadening * late**2
-    pace = 60 / plan.beats_per_minute / speed
-    steps = np.diff(beats) * (pace[1:] + pace[:-1]) / 2
-    return beats, np.append(0, np.cumsum(steps))
-
-
-def _velocities(
-    plan: Plan, score: Line, is_melody: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """An arch over each phrase, the bar's accents, the melody above the rest."""
-    position = score.beats % plan.beats_per_phrase / plan.beats_per_phrase
-    arch = 14 * np.sin(np.pi * np.minimum(position * 1.1, 1))
-    in_bar = score.beats % plan.beats_per_bar
-    accent = np.where(in_bar == 0, 6, np.where(in_bar % 1 == 0, 1, -3))
-    voicing = np.where(is_melody, 16 + 0.5 * (score.pitches - 72), -4)
-    middle = np.isin(score.beats // plan.beats_per_phrase, [plan.form.index("b")])
-    velocity = plan.loudness + arch + accent + voicing + 8 * middle + rng.uniform(-4, 4, len(arch))
-    return np.clip(np.round(velocity), 1, 127)
-
-
-def _restrike(notes: np.ndarray) -> np.ndarray:
-    """Rounds times to milliseconds and lifts every key before it is struck again."""
-    notes = notes[np.lexsort((notes["onset"], notes["pitch"]))]
-    again = np.append(notes["onset"][1:], np.inf)
-    again[:-1][np.diff(notes["pitch"]) != 0] = np.inf
-    release = np.maximum(notes["offset"], notes["onset"] + SHORTEST_NOTE)
-    notes["offset"] = np.minimum(release, again - SHORTEST_NOTE)
-    for field in ("onset", "offset"):
-        notes[field] = np.round(notes[field], 3)
-    return notes
-
-
-def _pedal(
-    plan: Plan, beats: np.ndarray, seconds: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Legato pedalling: up just after each new harmony, down again shortly after that."""
-    every = 2 if plan.beats_per_bar == 4 else 3
-    changes = np.interp(np.arange(0, beats[-1], every), beats, seconds)
-    down = changes + rng.uniform(0.15, 0.22, len(changes))
-    up = np.append(changes[1:], seconds[-1]) + rng.uniform(0.03, 0.07, len(changes))
-    up[-1] += 0.8
-    pedal = np.empty(2 * len(changes), PEDAL_DTYPE)
-    pedal["time"] = np.round(np.stack((down, up), axis=1).ravel(), 3)
-    pedal["value"] = np.stack((rng.integers(90, 128, len(changes)), 0 * up), axis=1).ravel()
-    return pedal
-
-
 def _pitches(tonic: int, steps: np.ndarray) -> np.ndarray:
     """Every pitch of the keyboard that lies so many semitones above some tonic."""
     pitches = np.arange(21, 109)
@@ -331,7 +242,3 @@ def _pitches(tonic: int, steps: np.ndarray) -> np.ndarray:
 def _nearest(pitches: np.ndarray, target: float) -> int:
     in_range = pitches[(pitches >= MELODY_FLOOR) & (pitches <= MELODY_CEILING)]
     return int(in_range[np.abs(in_range - target).argmin()])
-
-
-def _join(lines: list[Line]) -> Line:
-    return Line(*(np.concatenate(parts) for parts in zip(*lines, strict=True)))

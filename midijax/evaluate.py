@@ -129,7 +129,8 @@ def table(report: dict[str, Any]) -> str:
         f"on {report['data']}, {report['split']}: {report['performances']:,} performances, "
         f"{vocabulary.size} events of {1000 / vocabulary.steps_per_second:g} ms\n"
     )
-    return "\n".join([heading, *(f"{name:<18}{a:>14}{b:>14}" for name, a, b in rows)])
+    lines = (f"{name:<18}{whole:>14}{crops:>14}".rstrip() for name, whole, crops in rows)
+    return "\n".join([heading, *lines])
 
 
 _RATIOS = ("nats_per_event", "nats_per_note", "nats_per_second", "accuracy")

@@ -25,10 +25,12 @@ from midijax.errors import UserError
 from midijax.performance import NUM_PITCHES
 from midijax.sources import MIDI_SUFFIXES
 from midijax.survey import (
+    SHORTEST_MILLISECONDS,
     Catalogue,
     Measures,
     Survey,
     logarithmic_bins,
+    printable,
     survey_file,
     survey_performance,
 )
@@ -60,7 +62,8 @@ def main(arguments: list[str]) -> None:
     catalogue = Catalogue()
     for survey in _survey_files(paths) if arguments else _survey_etudes():
         catalogue.add(survey)
-    print(table(", ".join(arguments) or "the études that come with midijax", catalogue))
+    title = printable(", ".join(arguments)) or "the études that come with midijax"
+    print(table(title, catalogue))
     if _JSON.value:
         _write_json(catalogue, Path(_JSON.value))
     if _PLOTS_DIR.value:
@@ -127,21 +130,17 @@ def _draw(catalogue: Catalogue, paths: list[Path], folder: Path) -> None:
 
 
 def _draw_histograms(measures: Measures, folder: Path) -> None:
-    together = measures.inter_onsets[0] / max(measures.inter_onsets.sum(), 1)
     each = np.arange(NUM_PITCHES + 1) - 0.5
     plots.histogram(measures.pitches, each, folder / "pitch.png", label="pitch", pitches=True)
     plots.histogram(measures.velocities, each, folder / "velocity.png", label="velocity")
-    plots.histogram(
-        *logarithmic_bins(measures.inter_onsets),
-        folder / "inter_onset.png",
-        label="seconds from one onset to the next",
-        title=f"{together:.0%} of the notes begin with another and are left out",
-    )
-    plots.histogram(
-        *logarithmic_bins(measures.durations),
-        folder / "duration.png",
-        label="seconds from key down to key up",
-    )
+    for counts, name, label in (
+        (measures.inter_onsets, "inter_onset", "seconds from one onset to the next"),
+        (measures.durations, "duration", "seconds from key down to key up"),
+    ):
+        shorter = counts[:SHORTEST_MILLISECONDS].sum() / max(counts.sum(), 1)
+        title = f"{shorter:.1%} are shorter than {SHORTEST_MILLISECONDS} ms and not shown"
+        bins = logarithmic_bins(counts)
+        plots.histogram(*bins, folder / f"{name}.png", label=label, title=title)
 
 
 if __name__ == "__main__":

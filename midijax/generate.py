@@ -22,7 +22,7 @@ BLOCK_EVENTS = 64  # sampled between two looks at whether every performance is d
 PAD = -1  # fills a performance's row once it is done
 MAX_EVENTS_PER_SECOND = 400  # far denser than piano music; what --seconds reserves memory for
 MAX_BATCH_EVENTS = 2**28  # one GiB of tokens
-MIN_PRIMER_SLOTS = 512
+MIN_BLOCKS, MIN_PRIMER_SLOTS = 256, 512  # so that short lengths share one compiled program
 UNLIMITED_STEPS = 2**30
 
 
@@ -105,7 +105,7 @@ def generate(
         _pad_primer(np.empty(0, np.int32) if primer is None else primer, vocabulary.size),
         length.max_events,
         grammar.Limits(max_note_steps, length.max_steps(vocabulary)),
-        settings.temperature,
+        float(settings.temperature),
         settings.filters,
     )
     return [_finish(vocabulary, row_T[row_T != PAD]) for row_T in np.asarray(tokens_BxT)]
@@ -208,7 +208,7 @@ def _num_blocks(max_events: int, num_performances: int) -> int:
     """Blocks enough for `max_events`, a power of two so that few lengths compile anew."""
     if num_performances < 1:
         raise UserError(f"num_performances={num_performances} must be at least 1")
-    num_blocks = _power_of_two(-(-max_events // BLOCK_EVENTS))
+    num_blocks = max(MIN_BLOCKS, _power_of_two(-(-max_events // BLOCK_EVENTS)))
     if num_performances * num_blocks * BLOCK_EVENTS > MAX_BATCH_EVENTS:
         raise UserError(
             f"{num_performances} performances of up to {max_events} events do not fit in memory; "

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
@@ -33,22 +33,14 @@ def read_all(sources: Iterable[Source], num_workers: int) -> Iterator[Reading]:
     process, costs no other.
     """
     in_flight: collections.deque[tuple[Source, bytes, Future]] = collections.deque()
-    pool = workers.new_pool(num_workers)
-    try:
+    with _Parsers(num_workers) as parsers, _Parsers(1) as lone_parser:
         for source in sources:
-            try:
-                data = source.read()
-            except UserError as error:
-                data, future = b"", _finished(str(error))
-            else:
-                pool, future = _submit(pool, num_workers, source.name, data)
+            data, future = _begin(source, parsers)
             in_flight.append((source, data, future))
             if len(in_flight) == _FILES_IN_FLIGHT * num_workers:
-                yield _finish(*in_flight.popleft())
+                yield _finish(*in_flight.popleft(), lone_parser)
         while in_flight:
-            yield _finish(*in_flight.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
+            yield _finish(*in_flight.popleft(), lone_parser)
 
 
 def parse(name: str, data: bytes) -> Recording | str:
@@ -61,39 +53,52 @@ def parse(name: str, data: bytes) -> Recording | str:
         return f"unexpected {type(error).__name__}: {error}"
 
 
-def _submit(
-    pool: ProcessPoolExecutor, num_workers: int, name: str, data: bytes
-) -> tuple[ProcessPoolExecutor, Future]:
-    """Hands a file to the pool, or to a new one if the pool's processes have come to grief."""
+class _Parsers:
+    """Processes that parse files, replaced where one of them dies."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+        self._pool = workers.new_pool(num_workers)
+
+    def submit(self, name: str, data: bytes) -> Future:
+        try:
+            return self._pool.submit(parse, name, data)
+        except BrokenProcessPool:
+            self._pool.shutdown()
+            self._pool = workers.new_pool(self._num_workers)
+            return self._pool.submit(parse, name, data)
+
+    def __enter__(self) -> "_Parsers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _begin(source: Source, parsers: _Parsers) -> tuple[bytes, Future]:
+    """The bytes of a file and what will come of them."""
     try:
-        return pool, pool.submit(parse, name, data)
-    except BrokenProcessPool:
-        pool.shutdown()
-        pool = workers.new_pool(num_workers)
-        return pool, pool.submit(parse, name, data)
+        data = source.read()
+        return data, parsers.submit(source.name, data)
+    except UserError as error:
+        unread: Future = Future()
+        unread.set_result(str(error))
+        return b"", unread
 
 
-def _finish(source: Source, data: bytes, future: Future) -> Reading:
+def _finish(source: Source, data: bytes, future: Future, lone_parser: _Parsers) -> Reading:
     try:
         result = future.result()
-    except BrokenProcessPool:
-        result = _parse_alone(source.name, data)
+    except BrokenProcessPool:  # by this file, or by one that was in flight with it
+        result = _parse_alone(source.name, data, lone_parser)
     if isinstance(result, Recording):
         entry = dataclasses.replace(result.entry, composer=source.composer, title=source.title)
         result = Recording(entry, result.record)
     return Reading(source.name, result, source.split)
 
 
-def _parse_alone(name: str, data: bytes) -> Recording | str:
-    """Parses a file that may have ended its process, or was in flight with one that did."""
-    with workers.new_pool(num_workers=1) as pool:
-        try:
-            return pool.submit(parse, name, data).result()
-        except BrokenProcessPool:
-            return "reading it ended the process (not enough memory?)"
-
-
-def _finished(result: str) -> Future:
-    future: Future = Future()
-    future.set_result(result)
-    return future
+def _parse_alone(name: str, data: bytes, lone_parser: _Parsers) -> Recording | str:
+    try:
+        return lone_parser.submit(name, data).result()
+    except BrokenProcessPool:
+        return "reading it ended the process (not enough memory?)"

@@ -191,28 +191,18 @@ def _sum_chunks(
     )
     total_2xK = np.zeros((2, len(KIND_NAMES)))
     pending: collections.deque[jax.Array] = collections.deque()
-    with tqdm.tqdm(
-        total=int((streams.targets != _PADDING).sum()),
-        desc="evaluating",
-        unit=" events",
-        unit_scale=True,
-        leave=False,
-        disable=not progress,
-    ) as bar:
+    with _bar(total=int((streams.targets != _PADDING).sum()), disable=not progress) as bar:
         for inputs_BxT, targets_BxT, begins_B in _chunks(streams, chunk):
-            sums_2xK, carry = score_chunk(
-                params,
-                _place(inputs_BxT, mesh),
-                _place(targets_BxT, mesh),
-                _place(begins_B, mesh),
-                carry,
-                kinds,
-            )
+            placed = (_place(array, mesh) for array in (inputs_BxT, targets_BxT, begins_B))
+            sums_2xK, carry = score_chunk(params, *placed, carry, kinds)
             pending.append(sums_2xK)
             if len(pending) > _CHUNKS_AHEAD:
                 total_2xK += np.asarray(pending.popleft())
             bar.update(int((targets_BxT != _PADDING).sum()))
     return sum((np.asarray(sums_2xK) for sums_2xK in pending), total_2xK)
+
+
+_bar = functools.partial(tqdm.tqdm, desc="evaluating", unit=" events", unit_scale=True, leave=False)
 
 
 def _chunks(streams: _Streams, chunk: int) -> Iterator[tuple[np.ndarray, ...]]:

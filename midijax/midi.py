@@ -166,17 +166,14 @@ def _parse(data: bytes, name: str) -> _smf.MidiFile:
 class _TempoMap:
     """Ticks to seconds: segments of constant tempo."""
 
-    def __init__(
-        self, midi_file: _smf.MidiFile, tempos: Iterable[tuple[int, int]], start: float
-    ) -> None:
+    def __init__(self, midi_file: _smf.MidiFile, tempos: list[np.ndarray], start: float) -> None:
         if midi_file.ticks_per_second is not None:
             changes, scales = np.zeros(1, np.int64), np.array([1.0 / midi_file.ticks_per_second])
         else:
-            ticks_and_tempos = np.array([(0, DEFAULT_TEMPO), *sorted(tempos, key=_tick)], np.int64)
-            changes, tempo = ticks_and_tempos.T
+            in_file_order = np.concatenate([[(0, DEFAULT_TEMPO)], *tempos])
+            by_tick = np.argsort(in_file_order[:, 0], kind="stable")
+            changes, tempo = in_file_order[by_tick].T
             scales = 60.0 / ((6e7 / tempo) * midi_file.ticks_per_beat)
-        first = np.flatnonzero(changes == 0)[-1]
-        changes, scales = changes[first:], scales[first:]
         differs = np.diff(scales, prepend=-1.0) != 0
         self._changes, self._scales = changes[differs], scales[differs]
         lengths = self._scales[:-1] * np.diff(self._changes)
@@ -188,20 +185,16 @@ class _TempoMap:
         return self._seconds[segment] + into_segment
 
 
-def _tick(tempo_change: tuple[int, int]) -> int:
-    return tempo_change[0]
-
-
 def _timed_tracks(midi_file: _smf.MidiFile) -> Iterable[tuple[_smf.Track, _TempoMap]]:
     """Each track with the tempo map that it runs on."""
     if midi_file.format < 2:
-        all_tempos = [change for track in midi_file.tracks for change in track.tempos]
+        all_tempos = [track.tempos for track in midi_file.tracks]
         shared_map = _TempoMap(midi_file, all_tempos, start=0.0)
         yield from ((track, shared_map) for track in midi_file.tracks)
         return
     start = 0.0
     for track in midi_file.tracks:
-        tempo_map = _TempoMap(midi_file, track.tempos, start)
+        tempo_map = _TempoMap(midi_file, [track.tempos], start)
         yield track, tempo_map
         start = float(tempo_map(np.array(track.end)))
 

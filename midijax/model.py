@@ -71,7 +71,12 @@ class PerformanceRNN(nn.Module):
         Returns:
           logits_BxTxV, float32, and the carry after the last position.
         """
-        embedding = nn.Embed(self.vocab_size + 1, self.hidden_size, name="embedding")
+        embedding = nn.Embed(
+            self.vocab_size + 1,
+            self.hidden_size,
+            embedding_init=nn.initializers.normal(1.0),
+            name="embedding",
+        )
         stack = nn.scan(
             LSTMLayer,
             variable_axes={"params": 0},

@@ -106,13 +106,13 @@ def main(arguments: list[str]) -> None:
     cli.reject(arguments)
     enable_compile_cache()
     settings, length, seed = _settings(), _length(), _seed()
-    folder = _output_folder()
     played_before = midi.read(_PRIMER.value) if _PRIMER.value else None
     loaded = checkpoint.load(_workdir())
     vocabulary = loaded.config.vocabulary
     primer_tokens = np.empty(0, np.int32)
     if played_before:
         primer_tokens = primer.encode(vocabulary, played_before, _PRIMER_SECONDS.value)
+    folder = _output_folder()
 
     print(f"Playing with seed {seed} from {loaded.path}", flush=True)
     batch = _play(loaded, seed, length, settings, primer_tokens)

@@ -58,7 +58,7 @@ class SamplingSettings:
     @property
     def filters(self) -> Filters | None:
         """The filters, or None if all are off."""
-        filters = Filters(self.top_k, self.top_p, self.min_p)
+        filters = Filters(int(self.top_k), float(self.top_p), float(self.min_p))
         return None if filters == Filters(0, 1.0, 0.0) else filters
 
 

@@ -98,7 +98,7 @@ def _is_clutter(name: str) -> bool:
 
 def _read_file(path: Path) -> bytes:
     try:
-        if not path.is_file():  # a pipe would keep us waiting
+        if path.exists() and not path.is_file():  # a pipe would keep us waiting
             raise UserError("is no plain file")
         with path.open("rb") as file:
             return _read_bounded(file, path.stat().st_size)

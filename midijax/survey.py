@@ -14,7 +14,8 @@ from midijax.midi import FileFacts
 from midijax.performance import NUM_PITCHES, PEDAL_DOWN, Performance
 
 LONGEST_MILLISECONDS = 10_000  # times beyond it are counted as this long
-NUM_LOGARITHMIC_BINS = 90
+NUM_LOGARITHMIC_BINS = 40
+SHORTEST_MILLISECONDS = 10
 QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 RANGE = {"lowest": 0.0, "median": 0.5, "highest": 1.0}
 
@@ -119,8 +120,7 @@ def survey_performance(name: str, performance: Performance) -> Survey:
 
 def survey_file(path: str | os.PathLike[str]) -> Survey:
     """The survey of one MIDI file, be it readable or not."""
-    # A file name need not be valid text, but what is printed must.
-    name = os.fspath(path).encode("utf-8", "replace").decode()
+    name = printable(os.fspath(path))
     facts = None
     try:
         facts = midi.inspect(path)
@@ -185,6 +185,11 @@ class Catalogue:
         }
 
 
+def printable(name: str) -> str:
+    """A file name, which need not be valid text, as text that is."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def resolution(facts: FileFacts) -> str:
     """How finely a file tells time, in words."""
     if facts.ticks_per_beat is not None:
@@ -195,9 +200,10 @@ def resolution(facts: FileFacts) -> str:
 def logarithmic_bins(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Counts by millisecond to counts in bins that grow, and the bounds of the bins in seconds.
 
-    What is under half a millisecond has no place on a logarithmic axis and is left out.
+    They begin at SHORTEST_MILLISECONDS; below, bins would be finer than MIDI files tell time.
     """
-    edges = np.unique(np.rint(np.geomspace(1, len(counts), NUM_LOGARITHMIC_BINS)).astype(int))
+    bounds = np.geomspace(SHORTEST_MILLISECONDS, len(counts), NUM_LOGARITHMIC_BINS + 1)
+    edges = np.rint(bounds).astype(int)
     return np.add.reduceat(counts, edges[:-1]), (edges - 0.5) / 1000
 
 

@@ -1,12 +1,13 @@
 """Surveys as tables to read on a terminal."""
 
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from midijax.survey import Catalogue
 
 SKIPPED_SHOWN = 20
-LABEL_WIDTH = 16
+LABEL_WIDTH, WIDTH = 16, 80
 PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
@@ -92,7 +93,9 @@ def clock(seconds: float) -> str:
 
 
 def _line(label: str, text: str) -> str:
-    return f"  {label:{LABEL_WIDTH}}{text}"
+    indent = " " * (LABEL_WIDTH + 2)
+    lines = textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return f"  {label:{LABEL_WIDTH}}" + f"\n{indent}".join(lines)
 
 
 def _counted(tally: Mapping[str, int]) -> str:

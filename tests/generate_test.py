@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from midijax import etudes, generate, model, primer
+from midijax import etudes, generate, grammar, model, primer
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, NOTEBOOK, OORE_2018, PERFORMANCE_RNN, TIME_SHIFT, VELOCITY
 from midijax.generate import Length
@@ -38,7 +38,7 @@ def steps_in(vocabulary, tokens):
 
 def note_lengths(vocabulary, tokens, heard=()):
     """The length of each note in steps; fails where the events make no sense."""
-    sounding = {pitch: -1_000_000 for pitch in heard}
+    sounding = dict.fromkeys(heard, -1_000_000)
     now, lengths, after_velocity = 0, [], False
     for kind, value in zip(vocabulary.kinds[tokens], vocabulary.values[tokens], strict=True):
         assert kind == NOTE_ON or not after_velocity
@@ -66,11 +66,11 @@ def test_every_performance_is_playable_and_exactly_as_long_as_asked(vocabulary):
         assert max(lengths) == int(1.5 * vocabulary.steps_per_second)
 
 
-@pytest.mark.parametrize("num_events", [1, 2, 3, 64, 65, 200])
-def test_stops_after_the_events_asked_for_and_closes_the_end(num_events):
-    for tokens in play(Length(num_events=num_events), count=8):
-        assert num_events - 1 <= len(tokens) <= num_events + 1
-        assert min(note_lengths(VOCABULARY, tokens), default=1) >= 1
+def test_stops_after_the_events_asked_for_and_closes_the_end():
+    for num_events in (1, 2, 3, 64, 65, 200):
+        for tokens in play(Length(num_events=num_events), count=3):
+            assert num_events - 1 <= len(tokens) <= num_events + 1
+            assert min(note_lengths(VOCABULARY, tokens), default=1) >= 1
 
 
 def test_the_first_of_two_limits_counts():
@@ -93,30 +93,32 @@ def test_finish_drops_a_velocity_and_gives_late_notes_a_step():
 
 
 def test_a_seed_gives_the_same_music_whatever_the_batch_and_what_was_compiled():
-    first = play(Length(seconds=4), count=2)
+    first = play(Length(seconds=4), count=1)
     jax.clear_caches()
     again = play(Length(seconds=4), count=3)
-    other = play(Length(seconds=4), seed=2)
-    assert [tokens.tobytes() for tokens in first] == [tokens.tobytes() for tokens in again[:2]]
+    other = play(Length(seconds=4), seed=2, count=3)
+    assert again[0].tobytes() == first[0].tobytes()
     assert other[0].tobytes() != first[0].tobytes()
 
 
 def test_changed_numbers_do_not_compile_again():
     play(Length(seconds=3), SamplingSettings(top_p=0.9))
     compiled = generate._generate._cache_size()
-    play(Length(seconds=2), SamplingSettings(0.5, 3, 0.8, 0.1, 4), seed=9)
+    play(Length(num_events=99), SamplingSettings(0, 3, 1, 0, 4), seed=9)
     assert generate._generate._cache_size() == compiled
 
 
 def test_greedy_music_is_the_likeliest_legal_event_each_time():
-    tokens = play(Length(num_events=40), SamplingSettings(temperature=0))[0]
+    tokens = play(Length(num_events=30), SamplingSettings(temperature=0))[0][:30]
     inputs = np.append(NETWORK.start, tokens[:-1])[None]
     logits_BxTxV, _ = NETWORK.apply(
         {"params": params_of(NETWORK)}, jnp.array(inputs), NETWORK.initial_carry(1)
     )
-    likeliest = np.asarray(logits_BxTxV[0]).argmax(axis=1)
-    assert tokens[0] == likeliest[0]
-    assert (tokens == likeliest).mean() > 0.2  # the rest was not legal
+    state = grammar.initial_state(1)
+    for token, logits_V in zip(tokens, np.asarray(logits_BxTxV[0]), strict=True):
+        legal_V = grammar.legal_events(VOCABULARY, state, grammar.Limits(1000, 10**9))[0]
+        assert token == np.where(legal_V, logits_V, -np.inf).argmax()
+        state = grammar.advance(VOCABULARY, state, token[None])
 
 
 def test_a_primer_is_heard_as_in_training():

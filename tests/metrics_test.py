@@ -1,6 +1,9 @@
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +100,18 @@ def test_a_mesh_gives_the_same_scores(model, params):
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=automatic)
     scores = metrics.score(model, params, sequences, VOCABULARY, chunk=8, mesh=mesh)
     assert_same(scores, metrics.score(model, params, sequences, VOCABULARY, chunk=8))
+
+
+def test_eight_devices_give_the_same_scores():
+    """The test above again, in a process that takes its CPU for eight devices."""
+    test = f"{__file__}::{test_a_mesh_gives_the_same_scores.__name__}"
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", test],
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stdout
 
 
 def test_ratios():

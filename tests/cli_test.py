@@ -1,0 +1,119 @@
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from midijax import cli
+from midijax.errors import UserError
+
+DOC = """Plays the piano.
+
+  python -m midijax.play --hands=2
+"""
+
+
+@pytest.fixture
+def flag_values():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("hands", 2, "How many hands play. " * 8, 1, flag_values=values)
+    flags.DEFINE_string("piece", None, "What they play.", flag_values=values)
+    flags.DEFINE_bool("pedal", True, "Whether a foot helps.", flag_values=values)
+    return values
+
+
+def run(monkeypatch, flag_values, main, *arguments):
+    """The exit code."""
+    monkeypatch.setattr(sys, "argv", ["/somewhere/midijax/play.py", *arguments])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run(main, flag_values, DOC)
+    return exit_info.value.code
+
+
+def never(arguments):
+    raise AssertionError("must not be called")
+
+
+def test_flags_are_parsed_and_the_rest_is_handed_on_in_order(monkeypatch, flag_values):
+    seen = []
+
+    def main(arguments):
+        seen.append((flag_values.hands, flag_values.piece, flag_values.pedal, arguments))
+
+    words = ["b.mid", "--hands=1", "--config.seed=3", "--nopedal", "--piece", "x", "a.mid"]
+    assert run(monkeypatch, flag_values, main, *words) == 0
+    assert seen == [(1, "x", False, ["b.mid", "--config.seed=3", "a.mid"])]
+
+
+@pytest.mark.parametrize("code", [0, 1, 75])
+def test_the_exit_code_is_that_of_the_command(monkeypatch, flag_values, code):
+    assert run(monkeypatch, flag_values, lambda _: code) == code
+
+
+def test_a_user_error_is_one_sentence_and_exit_code_two(monkeypatch, flag_values, capsys):
+    def main(arguments):
+        raise UserError("'x.mid' has no notes; choose another")
+
+    assert run(monkeypatch, flag_values, main) == 2
+    printed = capsys.readouterr()
+    assert printed.err == "midijax.play: 'x.mid' has no notes; choose another\n"
+    assert not printed.out
+
+
+@pytest.mark.parametrize("flag", ["--hands=two", "--hands=0", "--pedal=perhaps", "--piece"])
+def test_a_flag_that_does_not_parse_is_one_sentence_too(monkeypatch, flag_values, capsys, flag):
+    assert run(monkeypatch, flag_values, never, flag) == 2
+    printed = capsys.readouterr().err
+    assert flag.strip("-").partition("=")[0] in printed
+    assert "Traceback" not in printed
+
+
+def test_other_errors_are_not_hidden(monkeypatch, flag_values):
+    def main(arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys, "argv", ["play.py"])
+    with pytest.raises(ZeroDivisionError):
+        cli.run(main, flag_values, DOC)
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "--helpfull"])
+def test_help_comes_first_whatever_else_is_said(monkeypatch, flag_values, capsys, word):
+    assert run(monkeypatch, flag_values, never, "--hands=two", word) == 0
+    assert "Plays the piano." in capsys.readouterr().out
+
+
+def test_help_tells_every_flag_with_its_default_and_no_other(flag_values):
+    text = cli.help_text(flag_values, DOC)
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("  --")] == [
+        "  --hands",
+        "  --piece",
+        "  --pedal",
+    ]
+    assert "Whether a foot helps. (default: 'true')" in text
+    assert "What they play.\n" in text
+    assert max(map(len, lines)) <= cli.HELP_WIDTH
+    assert not text.endswith("\n")
+
+
+def test_reject():
+    cli.reject([])
+    with pytest.raises(UserError, match=r"'--temprature=1'.*--help"):
+        cli.reject(["--temprature=1", "x"])
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    program = (
+        "from absl import flags; from midijax import cli\n"
+        "def main(arguments):\n    print('x' * 1_000_000)\n"
+        "cli.run(main, flags.FlagValues(), '')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert errors == b""
+    assert process.returncode == 1

@@ -1,0 +1,153 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midijax import config
+from midijax.config import Config
+from midijax.errors import UserError
+from midijax.events import NOTEBOOK
+
+
+def write(tmp_path, text):
+    path = tmp_path / "experiment.py"
+    path.write_text(text)
+    return path
+
+
+def test_an_experiment_file_is_what_its_get_config_returns(tmp_path):
+    path = write(
+        tmp_path,
+        "from midijax.config import Config\ndef get_config():\n    return Config(num_steps=7)\n",
+    )
+    assert config.load(path) == Config(num_steps=7)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = 1\n", r"no get_config\(\)"),
+        ("get_config = 3\n", r"no get_config\(\)"),
+        ("def get_config():\n    return {'num_steps': 7}\n", "must return"),
+    ],
+)
+def test_a_file_without_a_config_is_named(tmp_path, text, words):
+    with pytest.raises(UserError, match=rf"experiment\.py.*{words}"):
+        config.load(write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        config.load(tmp_path / "nowhere.py")
+
+
+def test_overrides_reach_every_depth_and_keep_types():
+    overridden = config.override(
+        Config(),
+        [
+            "--config.num_steps=5",
+            "--config.sample_seconds=2",
+            "--config.model.hidden_size=16",
+            "--config.model.dtype=bfloat16",
+            "--config.optimizer.learning_rate=1e-4",
+            "--config.vocabulary.num_velocity_bins=0",
+        ],
+    )
+    assert overridden.num_steps == 5
+    assert type(overridden.sample_seconds) is float
+    assert overridden.model == dataclasses.replace(Config().model, hidden_size=16, dtype="bfloat16")
+    assert overridden.optimizer.learning_rate == 1e-4
+    assert overridden.vocabulary == NOTEBOOK
+    assert Config().num_steps != 5
+
+
+def test_the_last_override_wins():
+    assert config.override(Config(), ["--config.seed=1", "--config.seed=2"]).seed == 2
+
+
+def test_nothing_to_override_is_the_same_config():
+    assert config.override(Config(), []) == Config()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("--config.num_stepz=5", "did you mean num_steps"),
+        ("--config.model.hidden=5", "did you mean hidden_size"),
+        ("--config.num_steps=five", "'five' is no int"),
+        ("--config.num_steps=1.5", "'1.5' is no int"),
+        ("--config.num_steps=", "'' is no int"),
+        ("--config.optimizer.learning_rate=fast", "is no float"),
+        ("--config.model=5", "'model' is a group"),
+        ("--config.num_steps.x=5", "'num_steps' is no group"),
+        ("--config.model.=5", "no field ''"),
+        ("--config.num_steps", "unknown argument"),
+        ("--config=", "unknown argument"),
+        ("--batch_size=5", "unknown argument '--batch_size=5'"),
+        ("music.mid", "unknown argument 'music.mid'"),
+    ],
+)
+def test_a_wrong_override_is_quoted_with_a_cure(assignment, words):
+    with pytest.raises(UserError, match=words) as error_info:
+        config.override(Config(), [assignment])
+    assert assignment in str(error_info.value)
+
+
+@given(
+    num_steps=st.integers(),
+    learning_rate=st.floats(allow_nan=False, allow_infinity=False),
+    name=st.text(),
+)
+def test_json_gives_back_the_same_config(num_steps, learning_rate, name):
+    optimizer = dataclasses.replace(Config().optimizer, learning_rate=learning_rate, name=name)
+    original = Config(num_steps=num_steps, optimizer=optimizer)
+    assert config.from_json(json.loads(json.dumps(config.to_json(original)))) == original
+
+
+def test_whole_numbers_are_good_floats_in_json():
+    fields = config.to_json(Config())
+    fields["optimizer"]["clip_norm"] = 1
+    restored = config.from_json(fields)
+    assert type(restored.optimizer.clip_norm) is float
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "value", "words"),
+    [
+        ("model", "num_layers", 3.0, "config.model.num_layers should be of type int"),
+        ("model", "num_layers", True, "config.model.num_layers should be of type int"),
+        ("model", "dtype", None, "config.model.dtype should be of type str"),
+        ("optimizer", "learning_rate", "fast", "learning_rate should be of type float"),
+        ("data", "colour", 1, "config.data should hold"),
+    ],
+)
+def test_json_of_another_shape_is_refused(group, field, value, words):
+    fields = config.to_json(Config())
+    fields[group][field] = value
+    with pytest.raises(UserError, match=words):
+        config.from_json(fields)
+
+
+@pytest.mark.parametrize("fields", [{}, [], None, {"num_steps": 5}])
+def test_json_that_lacks_fields_is_refused(fields):
+    with pytest.raises(UserError, match="config should hold the fields"):
+        config.from_json(fields)
+
+
+def test_a_group_that_is_a_number_is_refused():
+    fields = config.to_json(Config()) | {"model": 3}
+    with pytest.raises(UserError, match=r"config\.model should hold the fields .* but holds 3"):
+        config.from_json(fields)
+
+
+def test_differences_name_the_field_and_both_values():
+    ours = config.override(Config(), ["--config.model.num_layers=2", "--config.seed=3"])
+    theirs = config.override(Config(), ["--config.model.num_layers=4", "--config.seed=3"])
+    assert config.differences(ours, theirs) == ["model.num_layers: 2 here, 4 there"]
+    assert config.differences(ours, ours) == []
+
+
+def test_a_config_can_be_a_key():
+    assert hash(Config()) == hash(Config())

@@ -1,0 +1,115 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from midijax import lstm
+
+T, B, D, H = 7, 3, 5, 4
+GATES = "ifgo"
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(size=shape) * 0.5, jnp.float32)
+
+    weights = lstm.Weights(draw(D, 4 * H), draw(H, 4 * H), draw(4 * H))
+    return weights, draw(T, B, D), (draw(B, H), draw(B, H))
+
+
+def flax_lstm(weights, x_TxBxD, carry):
+    """The same layer by Flax's LSTMCell, one step at a time."""
+    inputs, recurrents = (jnp.split(w, 4, axis=1) for w in weights[:2])
+    biases = jnp.split(weights.bias_G, 4)
+    params = {f"i{g}": {"kernel": w} for g, w in zip(GATES, inputs, strict=True)}
+    params |= {
+        f"h{g}": {"kernel": w, "bias": b}
+        for g, w, b in zip(GATES, recurrents, biases, strict=True)
+    }
+    cell = nn.LSTMCell(H)
+    outputs = []
+    for x_BxD in x_TxBxD:
+        carry, h_BxH = cell.apply({"params": params}, carry, x_BxD)
+        outputs.append(h_BxH)
+    return jnp.stack(outputs), carry
+
+
+def scalar(run, weighting):
+    """A loss that depends on every output and on both parts of the last carry."""
+
+    def loss(weights, x_TxBxD, carry):
+        outputs, (c, h) = run(weights, x_TxBxD, carry)
+        return (outputs * weighting).sum() + (c * c).sum() + jnp.sin(h).sum()
+
+    return loss
+
+
+def weighting():
+    return jnp.asarray(np.random.default_rng(1).normal(size=(T, B, H)), jnp.float32)
+
+
+def assert_close(actual, expected, tolerance):
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance)
+
+
+def test_outputs_are_those_of_flax(problem):
+    assert_close(lstm.lstm(*problem), flax_lstm(*problem), 1e-5)
+
+
+def test_gradients_are_those_of_flax(problem):
+    ours = jax.grad(scalar(lstm.lstm, weighting()), argnums=(0, 1, 2))(*problem)
+    flax = jax.grad(scalar(flax_lstm, weighting()), argnums=(0, 1, 2))(*problem)
+    assert_close(ours, flax, 1e-5)
+
+
+def test_gradients_are_finite_differences(problem):
+    with jax.enable_x64(True):
+        problem = jax.tree.map(lambda a: jnp.asarray(np.asarray(a, np.float64)), problem)
+        loss = scalar(lambda *args: lstm.lstm(*args, dtype=jnp.float64), weighting())
+        leaves, tree = jax.tree.flatten(problem)
+        gradients = jax.tree.leaves(jax.grad(loss, argnums=(0, 1, 2))(*problem))
+        rng = np.random.default_rng(2)
+        for index, (leaf, gradient) in enumerate(zip(leaves, gradients, strict=True)):
+            direction = rng.normal(size=leaf.shape)
+
+            def along(size, index=index, leaf=leaf, direction=direction):
+                moved = [*leaves]
+                moved[index] = leaf + size * direction
+                return loss(*jax.tree.unflatten(tree, moved))
+
+            difference = (along(1e-4) - along(-1e-4)) / 2e-4
+            assert abs(difference - (gradient * direction).sum()) < 1e-4 * (1 + abs(difference))
+
+
+def test_a_sequence_in_two_parts_is_the_whole(problem):
+    weights, x_TxBxD, carry = problem
+    whole = lstm.lstm(weights, x_TxBxD, carry)
+    first, between = lstm.lstm(weights, x_TxBxD[:3], carry)
+    second, after = lstm.lstm(weights, x_TxBxD[3:], between)
+    assert_close((jnp.concatenate((first, second)), after), whole, 1e-6)
+
+
+def test_no_output_depends_on_a_later_input(problem):
+    weights, x_TxBxD, carry = problem
+    for t in range(T):
+        gradient = jax.grad(lambda x, t=t: lstm.lstm(weights, x, carry)[0][t].sum())(x_TxBxD)
+        assert (jnp.abs(gradient).sum((1, 2)) > 0).tolist() == [s <= t for s in range(T)]
+
+
+def test_bfloat16_stays_near_float32_and_returns_float32(problem):
+    half = lstm.lstm(*problem, dtype=jnp.bfloat16)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(half))
+    assert_close(half, lstm.lstm(*problem), 2e-2)
+    gradients = [
+        jax.grad(scalar(lambda *args, dtype=dtype: lstm.lstm(*args, dtype=dtype), weighting()))(
+            *problem
+        )
+        for dtype in (jnp.bfloat16, jnp.float32)
+    ]
+    for a, e in zip(*map(jax.tree.leaves, gradients), strict=True):
+        assert jnp.linalg.norm(a - e) < 2e-2 * jnp.linalg.norm(e)

@@ -1,0 +1,106 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from midijax import model
+from midijax.config import Config, ModelConfig
+
+V, L, H, B, T = 11, 3, 8, 2, 6
+
+
+@pytest.fixture
+def network():
+    return model.PerformanceRNN(vocab_size=V, num_layers=L, hidden_size=H, dropout_rate=0.5)
+
+
+@pytest.fixture
+def params(network):
+    return model.init(network, jax.random.key(0))
+
+
+@pytest.fixture
+def tokens():
+    return jax.random.randint(jax.random.key(1), (B, T), 0, V)
+
+
+def test_parameters_are_stacked_by_layer(params):
+    assert params["layers"]["input"].shape == (L, H, 4 * H)
+    assert params["layers"]["recurrent"].shape == (L, H, 4 * H)
+    assert params["embedding"]["embedding"].shape == (V + 1, H)
+    assert params["head"]["kernel"].shape == (H, V)
+
+
+def test_the_papers_model_has_its_size():
+    network = model.from_config(Config(model=ModelConfig()))
+    shapes = jax.eval_shape(lambda key: model.init(network, key), jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert count == 414 * 512 + 3 * (2 * 512 + 1) * 2048 + 513 * 413
+
+
+def test_layers_differ_and_forget_gates_start_open(params):
+    recurrent = params["layers"]["recurrent"]
+    assert not np.allclose(recurrent[0], recurrent[1])
+    np.testing.assert_array_equal(params["layers"]["bias"][:, H : 2 * H], 1.0)
+    np.testing.assert_array_equal(params["layers"]["bias"][:, 2 * H :], 0.0)
+
+
+def test_no_prediction_depends_on_a_later_event(network, params):
+    """Causality, by gradients through the embedding of each position."""
+    positions = jnp.arange(T)[None] % V
+
+    def logits_at(t, embedding):
+        changed = {**params, "embedding": {"embedding": embedding}}
+        logits, _ = network.apply({"params": changed}, positions, network.initial_carry(1))
+        return logits[0, t].sum()
+
+    for t in range(T):
+        gradient = jax.grad(logits_at, argnums=1)(t, params["embedding"]["embedding"])
+        assert (jnp.abs(gradient[:T]).sum(1) > 0).tolist() == [s <= t for s in range(T)]
+
+
+def test_steps_give_what_the_sequence_gives(network, params, tokens):
+    whole, carry = network.apply({"params": params}, tokens, network.initial_carry(B))
+    state = network.initial_carry(B)
+    for t in range(T):
+        logits, state = network.apply({"params": params}, tokens[:, t], state, method="step")
+        np.testing.assert_allclose(logits, whole[:, t], rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(state, carry, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_do_not_mix(network, params, tokens):
+    both, _ = network.apply({"params": params}, tokens, network.initial_carry(B))
+    alone, _ = network.apply({"params": params}, tokens[1:], network.initial_carry(1))
+    np.testing.assert_allclose(both[1:], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_acts_only_in_training(network, params, tokens):
+    def run(seed, deterministic):
+        return network.apply(
+            {"params": params},
+            tokens,
+            network.initial_carry(B),
+            deterministic=deterministic,
+            rngs={"dropout": jax.random.key(seed)},
+        )[0]
+
+    np.testing.assert_array_equal(run(0, True), run(1, True))
+    assert not np.allclose(run(0, False), run(1, False))
+    np.testing.assert_array_equal(run(0, False), run(0, False))
+
+
+def test_bfloat16_keeps_float32_parameters_and_logits(network, tokens):
+    half = dataclasses.replace(network, dtype="bfloat16")
+    params = model.init(half, jax.random.key(0))
+    logits, carry = half.apply({"params": params}, tokens, half.initial_carry(B))
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, logits, carry))} == {jnp.dtype("float32")}
+    full, _ = network.apply({"params": params}, tokens, network.initial_carry(B))
+    np.testing.assert_allclose(logits, full, atol=0.05)
+
+
+def test_shift_right_starts_with_start():
+    shifted = model.shift_right(jnp.array([[1, 2, 3], [4, 5, 6]]), start=V)
+    np.testing.assert_array_equal(shifted, [[V, 1, 2], [V, 4, 5]])

@@ -1,0 +1,175 @@
+"""The command, end to end, on a small untrained model; its files read back by other software."""
+
+import collections
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import grain
+import jax
+import jax.numpy as jnp
+import mido
+import numpy as np
+import pytest
+import symusic
+
+from midijax import checkpoint, cli, etudes, midi, model, sample
+from midijax.config import Config, ModelConfig
+from midijax.events import OORE_2018
+
+CONFIG = Config(vocabulary=OORE_2018, model=ModelConfig(num_layers=1, hidden_size=16))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    params = model.init(model.from_config(CONFIG), jax.random.key(0))
+    data = iter(grain.MapDataset.range(3).to_iter_dataset())
+    checkpoints = checkpoint.Checkpoints(folder, CONFIG, "nothing")
+    checkpoints.save(7, params, {"count": jnp.zeros(())}, data)
+    checkpoints.close()
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command; returns its exit code and what it printed."""
+    monkeypatch.setattr(sample, "enable_compile_cache", lambda: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sample.py", *map(str, arguments)])
+        try:
+            with pytest.raises(SystemExit) as exit_info:
+                cli.run(sample.main, sample.FLAGS, sample.__doc__)
+        finally:
+            for name in sample.FLAGS:
+                sample.FLAGS[name].unparse()
+        printed = capsys.readouterr()
+        return exit_info.value.code, printed.out + printed.err
+
+    return run
+
+
+def assert_playable(path, max_note_seconds):
+    """No orphan, no overlap, no stuck note, none of no length; by mido and by symusic."""
+    sounding = set()
+    for message in mido.MidiFile(path):
+        if message.type == "note_on" and message.velocity:
+            assert message.note not in sounding
+            sounding.add(message.note)
+        elif message.type in ("note_on", "note_off"):
+            sounding.remove(message.note)
+    assert not sounding
+    by_pitch = collections.defaultdict(list)
+    for note in symusic.Score(path, ttype="second").tracks[0].notes:
+        by_pitch[note.pitch].append((note.time, note.time + note.duration))
+        assert 0 < note.duration <= max_note_seconds + 1e-3
+    for spans in by_pitch.values():
+        spans.sort()
+        for (_, end), (start, _) in itertools.pairwise(spans):
+            assert end <= start + 1e-4
+
+
+def test_writes_playable_music_with_its_picture_and_its_origin(workdir, tmp_path, run):
+    flags = ("--num_performances=4", "--seconds=12", "--seed=3", "--max_note_seconds=2.5")
+    code, printed = run(f"--workdir={workdir}", f"--output_dir={tmp_path}", "--top_p=0.98", *flags)
+    assert code == 0
+    stems = [f"seed3-00{index}" for index in range(4)]
+    names = sorted(stem + suffix for stem in stems for suffix in (".json", ".mid", ".png"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for index, stem in enumerate(stems):
+        assert str(tmp_path / stem) in printed
+        assert_playable(tmp_path / f"{stem}.mid", 2.5)
+        performance = midi.read(tmp_path / f"{stem}.mid")
+        assert performance.duration <= 12
+        facts = json.loads((tmp_path / f"{stem}.json").read_text())
+        assert facts["notes"] == len(performance.notes) > 10
+        assert facts["seconds"] == 12 and facts["events"] > facts["notes"]
+        assert (facts["seed"], facts["index"], facts["step"]) == (3, index, 7)
+        assert facts["settings"]["top_p"] == 0.98
+        assert facts["checkpoint"] == str(workdir / "checkpoints" / "7")
+        assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_seed_gives_the_same_bytes_in_a_new_process(workdir, tmp_path, run):
+    arguments = [f"--workdir={workdir}", "--seconds=4", "--seed=4294967295"]
+    assert run(*arguments, f"--output_dir={tmp_path / 'a'}")[0] == 0
+    command = [sys.executable, "-m", "midijax.sample", *arguments]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([*command, f"--output_dir={tmp_path / 'b'}"], env=environment, check=True)
+    ours, theirs = (sorted((tmp_path / folder).iterdir()) for folder in "ab")
+    assert [path.name for path in ours] == [path.name for path in theirs]
+    assert [path.read_bytes() for path in ours] == [path.read_bytes() for path in theirs]
+    assert any((tmp_path / "cache" / "midijax" / "jax").iterdir())
+
+
+def test_without_a_seed_one_is_drawn_and_told(workdir, tmp_path, run):
+    for _ in range(2):
+        run(f"--workdir={workdir}", f"--output_dir={tmp_path}", "--num_events=20")
+    seeds = [json.loads(path.read_text())["seed"] for path in tmp_path.glob("*.json")]
+    assert len(set(seeds)) == 2
+
+
+def test_a_primer_is_played_or_left_out_and_not_counted(workdir, tmp_path, run):
+    midi.write(etudes.compose(0), tmp_path / "etude.mid")
+    primed = {}
+    for included in ("include", "noinclude"):
+        folder = tmp_path / included
+        flags = ("--primer_seconds=4", f"--{included}_primer", "--seconds=5", "--seed=1")
+        primer = f"--primer={tmp_path / 'etude.mid'}"
+        assert run(f"--workdir={workdir}", f"--output_dir={folder}", primer, *flags)[0] == 0
+        assert_playable(folder / "seed1-000.mid", 14)
+        primed[included] = midi.read(folder / "seed1-000.mid")
+        facts = json.loads((folder / "seed1-000.json").read_text())
+        assert facts["seconds"] == 5 and facts["primer"]["seconds"] == 4
+    whole, new = primed["include"].notes, primed["noinclude"].notes
+    assert primed["include"].duration == pytest.approx(9, abs=0.01)
+    later = whole[whole["onset"] >= 4 - 1e-6]
+    assert 0 < len(new) == len(later) < len(whole)
+    np.testing.assert_allclose(new["onset"] + 4, later["onset"], atol=0.002)
+    assert new["velocity"].tolist() == later["velocity"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--temperature=-1", "temperature"),
+        ("--temperature=nan", "temperature"),
+        ("--top_k=-1", "top_k"),
+        ("--top_p=0", "top_p"),
+        ("--min_p=1", "min_p"),
+        ("--max_note_seconds=0", "max_note_seconds"),
+        ("--seconds=0", "seconds"),
+        ("--seconds=inf", "how long"),
+        ("--num_events=0", "num_events"),
+        ("--num_performances=0", "num_performances"),
+        ("--seed=-1", "seed"),
+        ("--seed=4294967296", "seed"),
+        ("--primer=nowhere.mid", "nowhere.mid"),
+        ("--workdir=nowhere", "nowhere"),
+        ("--output_dir=/dev/null/here", "output_dir"),
+        ("--tempo=3", "tempo"),
+        ("extra", "extra"),
+    ],
+)
+def test_a_bad_flag_is_one_sentence_and_exit_code_2(flag, said, workdir, tmp_path, run):
+    code, printed = run(f"--workdir={workdir}", f"--output_dir={tmp_path / 'out'}", flag)
+    assert code == cli.BAD_INPUT
+    assert said in printed.splitlines()[-1]
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_bad_primers_are_refused(workdir, tmp_path, run):
+    midi.write(etudes.compose(0), tmp_path / "etude.mid")
+    arguments = (f"--workdir={workdir}", f"--output_dir={tmp_path}")
+    code, printed = run(*arguments, f"--primer={tmp_path / 'etude.mid'}", "--primer_seconds=0")
+    assert code == cli.BAD_INPUT and "primer_seconds" in printed
+
+
+def test_without_a_shipped_model_it_says_how_to_train_one(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, printed = run()
+    assert code == cli.BAD_INPUT and "midijax.train" in printed
+    assert not list(tmp_path.iterdir())
