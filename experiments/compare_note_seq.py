@@ -9,6 +9,10 @@ compared token for token. note_seq (0.0.5) needs an environment of its own:
 The only difference allowed is in files with a note whose key goes down and up in one tick: note_seq
 drops it, or leaves it open if the key was down before; here it lasts one step. The exit code is 1
 if any other file differs.
+
+Measured on MAESTRO v3 (train and validation, 1,099 files) and 37 files of the International
+Piano-e-Competition, 18 minutes on half a busy core: 1,126 equal, 10 different with zero-length
+notes (all of the Competition), none different otherwise.
 """
 
 import json

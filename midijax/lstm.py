@@ -53,10 +53,9 @@ def step(
 
 
 def _matmul(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """Product over the last axis of `a` and the first of `b`, summed in float32."""
-    return jnp.tensordot(
-        a.astype(dtype), b.astype(dtype), axes=1, preferred_element_type=jnp.float32
-    )
+    """Product over the last axis of `a` and the first of `b`, summed in float32 or better."""
+    sums = jnp.promote_types(dtype, jnp.float32)
+    return jnp.tensordot(a.astype(dtype), b.astype(dtype), axes=1, preferred_element_type=sums)
 
 
 def _over_time(a_TxBxM: jax.Array, b_TxBxN: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -76,7 +76,7 @@ class Scores:
         by_kind = {
             name: {
                 "count": count,
-                "nats": nats,
+                "nats": _finite_or_none(nats),
                 "nats_per_event": _finite_or_none(_ratio(nats, count)),
                 "accuracy": _finite_or_none(_ratio(correct, count)),
             }

@@ -26,6 +26,11 @@ def test_starts_at_the_first_note_and_stops_at_the_cut_without_releasing():
     assert encode(performance, 0.6) == [60, shifts + 25, 64, shifts + 25, OFF + 60, shifts + 25]
 
 
+def test_what_happens_at_the_cut_itself_is_not_heard():
+    performance = notes((0.0, 0.4, 60, 64), (0.4, 0.6, 64, 64))
+    assert encode(performance, 0.4) == [60, NOTEBOOK.shift_base - 1 + 50]
+
+
 def test_a_short_recording_is_heard_whole():
     performance = etudes.compose(1)
     first = performance.notes["onset"].min()
