@@ -1,7 +1,7 @@
 """Checkpoints on disk: the only file that knows orbax.
 
-A workdir holds `checkpoints/STEP/{params,optimizer,data,run}`: the items are apart so that a sampler
-reads the parameters alone. A checkpoint is complete or absent.
+A workdir holds `checkpoints/STEP/{params,optimizer,data,run}`: the items are apart, so that a
+sampler reads the parameters alone. A checkpoint is complete or absent.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(params),
             optimizer=ocp.args.StandardSave(optimizer),
-            data=grain.checkpoint.CheckpointSave(data),  # type: ignore[call-arg]
+            data=grain.checkpoint.CheckpointSave(data),
             run=ocp.args.JsonSave(run),
         )
         self._manager.save(step, args=items, metrics=metrics)
@@ -93,7 +93,7 @@ class Checkpoints:
             args=ocp.args.Composite(
                 params=ocp.args.StandardRestore(params),
                 optimizer=ocp.args.StandardRestore(optimizer),
-                data=grain.checkpoint.CheckpointRestore(data),  # type: ignore[call-arg]
+                data=grain.checkpoint.CheckpointRestore(data),
             ),
         )
         return step, restored["params"], restored["optimizer"]
@@ -113,7 +113,8 @@ class Checkpoints:
             )
         if run["corpus"] != self.corpus:
             raise UserError(
-                f"{folder} belongs to a run on other data; give the same --data, or another --workdir"
+                f"{folder} belongs to a run on other data; "
+                "give the same --data, or another --workdir"
             )
 
 
@@ -125,13 +126,9 @@ def load(workdir: str | Path) -> Loaded:
             f"'{workdir}' holds no checkpoint; train one with: "
             f"python -m midijax.train --workdir={workdir}"
         )
-    options = ocp.CheckpointManagerOptions(
-        read_only=True, preservation_policy=_BEST, best_fn=_loss, best_mode="min"
-    )
+    options = ocp.CheckpointManagerOptions(create=False)
     with ocp.CheckpointManager(folder, options=options) as manager:
-        step = manager.best_step()
-        if step is None:
-            step = manager.latest_step()
+        step = _best_step(manager)
         if step is None:
             raise UserError(f"{folder} holds no complete checkpoint yet; let the training go on")
         config = config_lib.from_json(_read_run(manager, step)["config"])
@@ -149,6 +146,12 @@ def _folder(workdir: str | Path) -> Path:
 
 def _loss(metrics: dict[str, float]) -> float:
     return metrics[METRIC]
+
+
+def _best_step(manager: ocp.CheckpointManager) -> int | None:
+    validated = {step: manager.metrics(step) for step in manager.all_steps()}
+    losses = {step: _loss(metrics) for step, metrics in validated.items() if metrics}
+    return min(losses, key=losses.__getitem__) if losses else manager.latest_step()
 
 
 def _read_run(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

@@ -147,8 +147,8 @@ def fingerprint(folder: str | Path) -> str:
 def _around(performance: Performance, first: int, length: int) -> tuple[Performance, float]:
     """The notes that `length` events from note `first` on can tell of, and when that note starts.
 
-    Times count from the second in which the excerpt starts. Notes that sound at that moment come along, as does
-    the note before it, which sets the velocity.
+    Times count from the second in which the excerpt starts. Notes that sound at that moment come
+    along, as does the note before it, which sets the velocity.
     """
     notes = performance.notes[: first + length]
     moment = notes["onset"][first]

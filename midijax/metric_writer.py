@@ -27,8 +27,10 @@ class MetricWriter:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, step)
 
-    def close(self) -> None:
-        """Closes the files."""
+    def __enter__(self) -> "MetricWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if self._tensorboard:
             self._tensorboard.close()

@@ -39,7 +39,7 @@ class LSTMLayer(nn.Module):
 
     def _initial_bias(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         gate = jnp.arange(shape[0]) // self.hidden_size
-        return jnp.where(gate == 1, self.forget_bias, 0.0)
+        return jnp.where(gate == 1, jnp.float32(self.forget_bias), 0.0)
 
 
 class PerformanceRNN(nn.Module):

@@ -90,7 +90,7 @@ class Performance:
         return np.concatenate(([False], down))[np.searchsorted(changes, times, side="right")]
 
     def _damped_at(self) -> np.ndarray:
-        """When each note ends if its key is not struck again: on release, or when the pedal lifts."""
+        """When each note ends unless it is struck again: on release, or when the pedal lifts."""
         changes, down = self._pedal_changes()
         released = self.notes["offset"]
         lifts = np.append(changes[~down], self.duration)

@@ -3,6 +3,7 @@
 Shapes: B batch, T time, V vocabulary.
 """
 
+import contextlib
 import functools
 import math
 import time
@@ -16,7 +17,7 @@ import optax
 import tqdm
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from midijax import input_pipeline, metrics, midi, model, optimizer, plots
+from midijax import input_pipeline, metrics, midi, model, optimizer, plots, progress
 from midijax.checkpoint import METRIC, Checkpoints
 from midijax.config import Config
 from midijax.errors import UserError
@@ -72,7 +73,7 @@ def loss(
 def make_train_step(
     config: Config, network: PerformanceRNN, mesh: Mesh
 ) -> Callable[[TrainState, jax.Array, int], tuple[TrainState, dict[str, jax.Array]]]:
-    """Compiles (state, tokens_BxT, step) -> (next state, metrics); the state passed in is consumed."""
+    """Compiles (state, tokens_BxT, step) -> (next state, metrics); it consumes the state."""
     transform = optimizer.optimizer(config.optimizer, config.num_steps)
     rate = optimizer.learning_rate(config.optimizer, config.num_steps)
     seed_key = jax.random.key(config.seed)
@@ -124,7 +125,6 @@ class Trainer:
         )
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
         self._step = self._resume()
-        self._writer = MetricWriter(workdir, self._step)
         self._unwritten: tuple[int, dict[str, jax.Array]] | None = None
         self._speed = _Speed(config.data.batch_size * config.data.sequence_length)
 
@@ -137,7 +137,11 @@ class Trainer:
         """Trains to the config's last step."""
         config = self._config
         steps = range(self._step + 1, config.num_steps + 1)
-        with tqdm.tqdm(steps, "training", config.num_steps, initial=self._step, unit="step") as bar:
+        with (
+            MetricWriter(self._workdir, self._step) as self._writer,
+            contextlib.closing(self._checkpoints),
+            progress.bar(steps, total=config.num_steps, initial=self._step, desc="training") as bar,
+        ):
             self._speed.restart(self._step)
             for self._step in bar:
                 report = self._advance()
@@ -148,8 +152,6 @@ class Trainer:
                     self._save(self._evaluate(bar))
                 elif self._step % config.checkpoint_every_steps == 0:
                     self._save()
-        self._writer.close()
-        self._checkpoints.close()
 
     def _advance(self) -> dict[str, jax.Array]:
         """Takes one step and gives what it measured, without waiting for it."""
@@ -246,6 +248,6 @@ def _check_finite(step: int, values: dict[str, float]) -> None:
     if not math.isfinite(values["loss"] + values["gradient_norm"]):
         raise UserError(
             f"at step {step} the loss is {values['loss']} and the gradient norm "
-            f"{values['gradient_norm']} (learning rate {values['learning_rate']:.2g}); the last good "
-            "checkpoint is kept: train anew with a lower --config.optimizer.learning_rate"
+            f"{values['gradient_norm']} (learning rate {values['learning_rate']:.2g}); the last "
+            "good checkpoint is kept: train anew with a lower --config.optimizer.learning_rate"
         )

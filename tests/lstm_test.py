@@ -108,6 +108,6 @@ def test_bfloat16_stays_near_float32_and_returns_float32(problem):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(half))
     assert_close(half, lstm.lstm(*problem), 2e-2)
     rounded = functools.partial(lstm.lstm, dtype=jnp.bfloat16)
-    pairs = zip(*(jax.tree.leaves(gradients(run, problem)) for run in (rounded, lstm.lstm)))
-    for approximate, exact in pairs:
+    approximations, exacts = (gradients(run, problem) for run in (rounded, lstm.lstm))
+    for approximate, exact in zip(*map(jax.tree.leaves, (approximations, exacts)), strict=True):
         assert jnp.linalg.norm(approximate - exact) < 2e-2 * jnp.linalg.norm(exact)

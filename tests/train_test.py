@@ -1,0 +1,102 @@
+"""The command as users run it: in a process of its own, killed, resumed, misused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+QUICK = [
+    "--config.model.hidden_size=8",
+    "--config.model.dropout_rate=0.2",
+    "--config.data.batch_size=8",
+    "--config.data.sequence_length=16",
+    "--config.num_steps=60",
+    "--config.eval_every_steps=60",
+    "--config.checkpoint_every_steps=10",
+    "--config.log_every_steps=1",
+    "--config.sample_seconds=1",
+]
+
+
+def command(workdir, *arguments):
+    return [sys.executable, "-m", "midijax.train", f"--workdir={workdir}", *QUICK, *arguments]
+
+
+def run(workdir, *arguments, **environment):
+    return subprocess.run(
+        command(workdir, *arguments),
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=300,
+    )
+
+
+def losses(workdir):
+    text = (workdir / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("unbroken")
+    result = run(workdir)
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+def test_killed_and_started_again_it_repeats_every_loss(unbroken, tmp_path):
+    with subprocess.Popen(command(tmp_path), stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            if (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) >= 25:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.01)
+    assert process.returncode == -signal.SIGKILL
+    killed_at = max(losses(tmp_path))
+    assert killed_at < 60
+    resumed = run(tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    first = int(resumed.stdout.split("from step ")[1].split(" ")[0])
+    assert 10 <= first <= killed_at
+    assert losses(tmp_path) == losses(unbroken)
+
+
+def test_eight_devices_give_the_losses_of_one(unbroken, tmp_path):
+    result = run(tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    assert result.returncode == 0, result.stderr
+    ours, theirs = losses(tmp_path), losses(unbroken)
+    np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
+
+
+def test_the_workdir_explains_itself(unbroken):
+    assert json.loads((unbroken / "config.json").read_text())["model"]["hidden_size"] == 8
+    assert {"jax", "flax", "midijax"} <= json.loads((unbroken / "versions.json").read_text()).keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data=/nowhere"], "not a prepared corpus"),
+        (["--config=/nowhere.py"], "is no file"),
+        (["--config.model.hiden_size=8"], "did you mean hidden_size?"),
+        (["--config.seed=x"], "'x' is no int"),
+        (["--workdir=/dev/null/x"], "cannot be made"),
+        (["somewhere"], "unknown argument 'somewhere'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, arguments, sentence):
+    result = run(tmp_path / "run", *arguments)
+    assert result.returncode == 2
+    assert sentence in result.stderr and "Traceback" not in result.stderr
+
+
+def test_another_config_is_refused_by_name(unbroken):
+    result = run(unbroken, "--config.seed=5")
+    assert result.returncode == 2
+    assert "seed: 5 here, 0 there" in result.stderr
