@@ -1,4 +1,4 @@
-"""Folders that are whole or absent, whenever the process that writes them is killed."""
+"""Files and folders that are whole or absent, whenever the process that writes them is killed."""
 
 import contextlib
 import fcntl
@@ -14,12 +14,37 @@ _LOCK = ".lock"  # in a folder being written
 
 
 @contextlib.contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path` that takes its name if the block ends well.
+
+    Folders on the way to `path` are made. Raises UserError where it cannot be written.
+    """
+    path = Path(path)
+    partial = _partial(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file, as `new_file` does."""
+    with new_file(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+@contextlib.contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
     """Gives a temporary folder beside `folder` that takes its name if the block ends well."""
     folder = Path(folder).absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"'{folder}' already holds something; delete it or choose another folder")
-    partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex}")
+    partial = _partial(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
@@ -29,9 +54,17 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
             (partial / _LOCK).unlink()
             partial.rename(folder)
     except OSError as error:
-        raise UserError(f"'{folder}' cannot be written: {error.strerror or error}") from error
+        raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{uuid.uuid4().hex}")
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"'{path}' cannot be written: {error.strerror or error}")
 
 
 @contextlib.contextmanager

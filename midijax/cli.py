@@ -1,15 +1,18 @@
 """What the commands share: flags, help, and errors told in one sentence."""
 
+import ast
 import os
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
 from absl import flags
 
 from midijax.errors import UserError
 
 BAD_INPUT = 2
+INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
 HELP_WIDTH = 96
 
 
@@ -22,7 +25,8 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
         share names and `--help` shows nothing else.
       doc: what `--help` prints before the flags.
 
-    A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2.
+    A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2;
+    after Ctrl-C the code is 130.
     """
     try:
         if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
@@ -34,6 +38,9 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
     except (UserError, flags.Error) as error:
         print(f"{_command_name()}: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print(f"{_command_name()}: stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -47,18 +54,36 @@ def reject(arguments: list[str]) -> None:
 
 
 def help_text(flag_values: flags.FlagValues, doc: str) -> str:
-    """The command's description and its flags, each with its default."""
+    """The command's description and its flags, each with its values or default."""
     lines = [doc.strip(), "", "Flags:"]
     own_flags = (flag_values[name] for name in flag_values)
     for flag in (flag for flag in own_flags if flag.help and flag.name not in _ABSL_FLAGS):
-        default = "" if flag.default in (None, []) else f" (default: {flag.default_as_str})"
-        body = textwrap.wrap(flag.help + default, HELP_WIDTH - 6)
-        lines += [f"  --{flag.name}", *(f"      {line}" for line in body)]
+        form, meaning = _describe(flag)
+        body = textwrap.wrap(meaning + _default(flag), HELP_WIDTH - 6)
+        lines += [f"  {form}", *(f"      {line}" for line in body)]
     return "\n".join(lines)
 
 
 _ABSL_FLAGS = {"flagfile", "undefok"}
 
 
+def _describe(flag: flags.Flag) -> tuple[str, str]:
+    """How a flag is written, and what it means."""
+    if flag.boolean:
+        return f"--[no]{flag.name}", flag.help
+    if isinstance(flag, flags.EnumFlag):
+        values = "|".join(flag.parser.enum_values)
+        return f"--{flag.name}={values}", flag.help.removeprefix(f"<{values}>: ")
+    return f"--{flag.name}", flag.help
+
+
+def _default(flag: flags.Flag) -> str:
+    if flag.default_as_str is None or flag.default in ([], ""):
+        return ""
+    return f" (default: {ast.literal_eval(flag.default_as_str)})"
+
+
 def _command_name() -> str:
-    return "midijax." + os.path.basename(sys.argv[0]).removesuffix(".py")
+    """`midijax.train` if that module was run with `python -m`, else the name of the script."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else Path(sys.argv[0]).name

@@ -1,14 +1,36 @@
-"""What a run is: frozen dataclasses, written once, saved with every checkpoint."""
+"""What a run is: frozen dataclasses, written once, saved with every checkpoint.
+
+Each raises UserError for a value out of its range.
+"""
 
 import dataclasses
-import difflib
-import runpy
+import math
 import typing
-from pathlib import Path
 from typing import Any
 
-from midijax.errors import UserError
+from midijax.errors import UserError, require
 from midijax.events import OORE_2018, PERFORMANCE_RNN, EventVocabulary
+from midijax.performance import NUM_PITCHES
+
+DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")  # by their names in optax
+SCHEDULES = ("constant", "cosine")
+MAX_SEED = 2**32 - 1
+MAX_STRETCH = 0.9
+MAX_SAMPLE_SECONDS = 3600
+
+
+def _in_range(group: str, node: Any, fields: str, least: int, most: float = math.inf) -> None:
+    """Refuses fields (names parted by spaces) out of their range, NaN and infinity."""
+    allowed = f"at least {least} and finite" if math.isinf(most) else f"from {least} to {most}"
+    for field in fields.split():
+        value = getattr(node, field)
+        valid = least <= value <= most and value < math.inf
+        require(valid, f"{group}.{field}", value, allowed)
+
+
+def _one_of(names: tuple[str, ...], field: str, name: str) -> None:
+    require(name in names, field, name, f"one of {', '.join(names)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +42,7 @@ class ModelConfig:
       hidden_size: width of the embedding and of every layer.
       dropout_rate: share of the activations dropped between layers while training.
       forget_bias: start value of the forget gates' bias; 1 lets memories last from the start.
-      dtype: type of the matrix products, "float32" or "bfloat16"; parameters stay float32.
+      dtype: type of the matrix products, one of DTYPES; parameters stay float32.
     """
 
     num_layers: int = 3
@@ -28,6 +50,13 @@ class ModelConfig:
     dropout_rate: float = 0.1
     forget_bias: float = 1.0
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _in_range("model", self, "num_layers hidden_size", 1)
+        rate, bias = self.dropout_rate, self.forget_bias
+        require(0 <= rate < 1, "model.dropout_rate", rate, "from 0 to below 1")
+        require(math.isfinite(bias), "model.forget_bias", bias, "finite")
+        _one_of(DTYPES, "model.dtype", self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +77,19 @@ class DataConfig:
     max_stretch: float = 0.05
     max_performances: int = 0
 
+    def __post_init__(self) -> None:
+        _in_range("data", self, "batch_size sequence_length", 1)
+        _in_range("data", self, "max_performances", 0)
+        _in_range("data", self, "max_transpose", 0, NUM_PITCHES - 1)
+        _in_range("data", self, "max_stretch", 0, MAX_STRETCH)
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """How parameters follow gradients.
 
     Attributes:
-      name: "adam", "adamw", "rmsprop" or "sgd".
+      name: one of OPTIMIZERS.
       learning_rate: the highest rate.
       schedule: "constant", or "cosine": down to a tenth over the run.
       warmup_steps: steps of linear rise to `learning_rate`.
@@ -68,6 +103,13 @@ class OptimizerConfig:
     warmup_steps: int = 100
     clip_norm: float = 1.0
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_of(OPTIMIZERS, "optimizer.name", self.name)
+        _one_of(SCHEDULES, "optimizer.schedule", self.schedule)
+        rate = self.learning_rate
+        require(0 < rate < math.inf, "optimizer.learning_rate", rate, "above 0 and finite")
+        _in_range("optimizer", self, "warmup_steps clip_norm weight_decay", 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +136,14 @@ class Config:
     sample_seconds: float = 30.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        every = "eval_every_steps checkpoint_every_steps log_every_steps"
+        _in_range("config", self, f"num_steps {every}", 1)
+        _in_range("config", self, "seed", 0, MAX_SEED)
+        in_range = 0 < self.sample_seconds <= MAX_SAMPLE_SECONDS
+        allowed = f"above 0 and at most {MAX_SAMPLE_SECONDS}"
+        require(in_range, "config.sample_seconds", self.sample_seconds, allowed)
+
 
 DEFAULT_WORKDIR = "runs/tiny"  # of every command that is not told another
 
@@ -109,40 +159,13 @@ TINY = Config(
 )
 
 
-def load(path: str | Path) -> Config:
-    """Runs an experiment file and returns what its `get_config()` gives."""
-    if not Path(path).is_file():
-        raise UserError(f"--config={path} is no file; the experiments lie in experiments/*.py")
-    namespace = runpy.run_path(str(path))
-    if not callable(namespace.get("get_config")):
-        raise UserError(f"{path} defines no get_config(); see experiments/tiny.py for the form")
-    config = namespace["get_config"]()
-    if not isinstance(config, Config):
-        raise UserError(f"{path}: get_config() must return a midijax.config.Config")
-    return config
-
-
-def override(config: Config, assignments: list[str]) -> Config:
-    """Applies command-line words of the form `--config.model.hidden_size=256`."""
-    for assignment in assignments:
-        name, equals, text = assignment.removeprefix("--").partition("=")
-        prefix, _, field = name.partition(".")
-        if prefix != "config" or not equals or not field:
-            raise UserError(
-                f"unknown argument '{assignment}'; --help lists the flags, "
-                "and a field of the config is set by --config.FIELD=VALUE"
-            )
-        config = _replace(config, field.split("."), text, assignment)
-    return config
-
-
 def to_json(config: Config) -> dict[str, Any]:
     """The config as nested plain dictionaries."""
     return dataclasses.asdict(config)
 
 
 def from_json(fields: dict[str, Any]) -> Config:
-    """The inverse of `to_json`; raises UserError if a field is missing, unknown or of wrong type."""
+    """The inverse of `to_json`; raises UserError if a field is missing, unknown or wrong."""
     return _build(Config, fields, "config")
 
 
@@ -154,26 +177,6 @@ def differences(ours: Config, theirs: Config) -> list[str]:
         for name in flat_ours
         if flat_ours[name] != flat_theirs[name]
     ]
-
-
-def _replace(node: Any, path: list[str], text: str, assignment: str) -> Any:
-    field, rest = path[0], path[1:]
-    types_by_name = typing.get_type_hints(type(node))
-    if field not in types_by_name:
-        near = difflib.get_close_matches(field, types_by_name, n=1) or sorted(types_by_name)
-        raise UserError(f"{assignment}: there is no field '{field}'; did you mean {near[0]}?")
-    value = getattr(node, field)
-    if dataclasses.is_dataclass(value) != bool(rest):
-        raise UserError(f"{assignment}: '{field}' is {'a group' if not rest else 'no group'}")
-    new = _replace(value, rest, text, assignment) if rest else _parse(value, text, assignment)
-    return dataclasses.replace(node, **{field: new})
-
-
-def _parse(old: Any, text: str, assignment: str) -> Any:
-    try:
-        return type(old)(text)
-    except ValueError:
-        raise UserError(f"{assignment}: '{text}' is no {type(old).__name__}") from None
 
 
 def _build(cls: type, fields: Any, name: str) -> Any:

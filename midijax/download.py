@@ -8,8 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm import tqdm
-
+from midijax import progress
 from midijax.errors import UserError
 
 TIMEOUT_SECONDS = 30.0
@@ -86,7 +85,9 @@ def _continue(url: str, part: Path) -> bool:
         resumed = (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-")
         start = start if resumed else 0  # a server may ignore the range and send it all
         total = start + int(response.headers.get("Content-Length") or 0)
-        bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True)
+        bar = progress.bar(
+            desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True
+        )
         with bar, part.open("ab" if resumed else "wb") as file:
             while chunk := response.read1(_CHUNK):
                 file.write(chunk)

@@ -1,8 +1,16 @@
 """The one error a user is meant to read."""
 
+from typing import Any
+
 
 class UserError(Exception):
     """Bad input: one sentence that names the file or value, and the cure.
 
     Commands print it and leave with exit code 2 (`midijax.cli.run`).
     """
+
+
+def require(valid: bool, name: str, value: Any, allowed: str) -> None:
+    """Unless `valid`, raises a UserError that says what the value of `name` must be."""
+    if not valid:
+        raise UserError(f"{name}={value} must be {allowed}")

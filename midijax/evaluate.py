@@ -13,7 +13,6 @@ the first note to the last, and over crops of 2048 events, before each of which 
 import dataclasses
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from midijax import cli, config, corpus, midi, sources
+from midijax import atomic, cli, config, corpus, midi, sources
 from midijax.errors import UserError
 from midijax.events import KIND_NAMES, EventVocabulary
 from midijax.performance import Performance
@@ -37,8 +36,8 @@ _WORKDIR = flags.DEFINE_string(
 _DATA = flags.DEFINE_string(
     "data",
     None,
-    "What to foretell: a corpus made by midijax.prepare, or a folder or zip archive of MIDI files; "
-    "if not given, the études, if it is them that the model was trained on.",
+    "What to foretell: a corpus made by midijax.prepare, a MIDI file, or a folder or zip archive "
+    "of them; if not given, the études, if it is them that the model was trained on.",
     flag_values=FLAGS,
 )
 _SPLIT = flags.DEFINE_enum(
@@ -85,7 +84,7 @@ def main(arguments: list[str]) -> None:
     from midijax.compilation import enable_compile_cache
 
     enable_compile_cache()
-    loaded = checkpoint.load(_WORKDIR.value)
+    loaded = checkpoint.load(Path(_WORKDIR.value).expanduser())
     vocabulary, network = loaded.config.vocabulary, model.from_config(loaded.config)
     data, skipped = _data(), Skipped()
     sequences = _sequences(_performances(data, _SPLIT.value, skipped), vocabulary)
@@ -108,7 +107,7 @@ def main(arguments: list[str]) -> None:
     }
     print(table(report))
     if _JSON.value:
-        _write(Path(_JSON.value), report)
+        atomic.write_text(_JSON.value, json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
 def table(report: dict[str, Any]) -> str:
@@ -154,7 +153,7 @@ def _data() -> Path:
         missing = f"{_WORKDIR.value} was not trained on the études; name what to foretell by --data"
     else:
         data = Path(_DATA.value).expanduser()
-        missing = f"--data={data} does not exist; name a prepared corpus or a folder of MIDI files"
+        missing = f"--data={data} does not exist; name a prepared corpus or MIDI files"
     if not data.exists():
         raise UserError(missing)
     return data
@@ -194,16 +193,6 @@ def _check_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--json={path} cannot be written: {error.strerror}") from error
-
-
-def _write(path: Path, report: dict[str, Any]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise UserError(f"--json={path} cannot be written: {error.strerror}") from error
 
 

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 
+from midijax.errors import require
 from midijax.performance import NOTE_DTYPE, NUM_PITCHES, Performance
 
 MAX_VELOCITY = 127
@@ -27,11 +28,21 @@ class EventVocabulary:
       steps_per_second: time is counted in steps of 1 / steps_per_second seconds.
       max_shift_steps: the longest time-shift, and so the number of time-shift events.
       num_velocity_bins: the number of velocity events; 0 leaves velocities out.
+
+    Raises:
+      UserError: a value out of its range.
     """
 
     steps_per_second: int
     max_shift_steps: int
     num_velocity_bins: int
+
+    def __post_init__(self) -> None:
+        rate, longest, bins = dataclasses.astuple(self)
+        require(rate >= 1, "vocabulary.steps_per_second", rate, "at least 1")
+        require(longest >= 1, "vocabulary.max_shift_steps", longest, "at least 1")
+        in_range = 0 <= bins <= MAX_VELOCITY
+        require(in_range, "vocabulary.num_velocity_bins", bins, f"from 0 to {MAX_VELOCITY}")
 
     @property
     def size(self) -> int:

@@ -11,16 +11,14 @@ cannot be used and why.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from midijax import cli, etudes, midi, plots, workers
+from midijax import atomic, cli, etudes, midi, plots, progress, workers
 from midijax.errors import UserError
 from midijax.performance import NUM_PITCHES
 from midijax.sources import MIDI_SUFFIXES
@@ -65,7 +63,8 @@ def main(arguments: list[str]) -> None:
     title = printable(", ".join(arguments)) or "the études that come with midijax"
     print(table(title, catalogue))
     if _JSON.value:
-        _write_json(catalogue, Path(_JSON.value))
+        figures = {"total": catalogue.total(), "files": catalogue.files}
+        atomic.write_text(_JSON.value, json.dumps(figures, indent=1) + "\n")
     if _PLOTS_DIR.value:
         _draw(catalogue, paths, Path(_PLOTS_DIR.value))
 
@@ -99,23 +98,11 @@ def _survey_files(paths: list[Path]) -> Iterator[Survey]:
     with workers.new_pool() as pool:
         surveys = pool.map(survey_file, paths, chunksize=FILES_PER_ERRAND)
         try:
-            yield from tqdm(surveys, desc="exploring", total=len(paths), unit="file")
+            yield from progress.bar(surveys, desc="exploring", total=len(paths), unit="file")
         except BrokenProcessPool as error:
             raise UserError("a reading process was ended (not enough memory?)") from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _write_json(catalogue: Catalogue, path: Path) -> None:
-    """Writes `{"total": ..., "files": [...]}`, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    figures = {"total": catalogue.total(), "files": catalogue.files}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(figures, indent=1) + "\n")
-        unfinished.replace(path)
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be written ({error.strerror})") from error
 
 
 def _draw(catalogue: Catalogue, paths: list[Path], folder: Path) -> None:

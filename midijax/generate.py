@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from midijax import grammar, sampling
+from midijax.config import Config
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, TIME_SHIFT, VELOCITY, EventVocabulary
-from midijax.model import PerformanceRNN
+from midijax.model import PerformanceRNN, StepWeights, from_config
 from midijax.sampling import SamplingSettings
 
 BLOCK_EVENTS = 64  # sampled between two looks at whether every performance is done
@@ -61,12 +62,11 @@ class Length:
 
 
 def generate(
-    model: PerformanceRNN,
     params: Any,
     key: jax.Array,
-    vocabulary: EventVocabulary,
-    length: Length,
-    settings: SamplingSettings,
+    config: Config,
+    length: Length = Length(seconds=30.0),
+    settings: SamplingSettings = SamplingSettings(),
     num_performances: int = 1,
     primer: np.ndarray | None = None,
 ) -> list[np.ndarray]:
@@ -77,10 +77,9 @@ def generate(
     up to the same power of two of events.
 
     Args:
-      model: the network, `vocabulary.size` events wide.
-      params: its parameters.
+      params: the model's parameters.
       key: a JAX random key.
-      vocabulary: what the events mean.
+      config: the run they come from, for its model and its vocabulary.
       length: when a performance is done.
       settings: how events are chosen.
       num_performances: how many to play, as one batch.
@@ -94,10 +93,11 @@ def generate(
     Raises:
       UserError: a performance count that is not positive or asks for too much memory.
     """
+    vocabulary = config.vocabulary
     num_blocks = _num_blocks(length.max_events, num_performances)
     max_note_steps = max(1, int(settings.max_note_seconds * vocabulary.steps_per_second))
     tokens_BxT = _generate(
-        model,
+        from_config(config),
         vocabulary,
         num_blocks,
         params,
@@ -150,9 +150,7 @@ def _generate(
 
     def play_event(state: _State, _: None) -> tuple[_State, jax.Array]:
         done_B = is_done(state)
-        logits_BxV, carry = model.apply(
-            {"params": params}, state.token_B, state.carry, method="step"
-        )
+        logits_BxV, carry = model.step(weights, state.token_B, state.carry)
         legal_BxV = grammar.legal_events(vocabulary, state.grammar, limits)
         event_keys_B = jax.vmap(jax.random.fold_in)(keys_B, state.count_B)
         token_B = sampling.draw(event_keys_B, logits_BxV, legal_BxV, temperature, filters)
@@ -170,9 +168,10 @@ def _generate(
         state, _, block = loop
         return (block < num_blocks) & ~is_done(state).all()
 
+    weights = model.step_weights(params)
     batch_size = len(keys_B)
     silence_BxT = jnp.full((batch_size, num_blocks * BLOCK_EVENTS), PAD, jnp.int32)
-    state = _listen(model, vocabulary, params, primer, batch_size)
+    state = _listen(model, vocabulary, weights, primer, batch_size)
     loop = (state, silence_BxT, jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(unfinished, play_block, loop)[1]
 
@@ -180,7 +179,7 @@ def _generate(
 def _listen(
     model: PerformanceRNN,
     vocabulary: EventVocabulary,
-    params: Any,
+    weights: StepWeights,
     primer: _Primer,
     batch_size: int,
 ) -> _State:
@@ -189,7 +188,7 @@ def _listen(
 
     def hear_event(t: jax.Array, heard: tuple) -> tuple:
         carry, state = heard
-        _, carry = model.apply({"params": params}, tokens_T[t][None], carry, method="step")
+        _, carry = model.step(weights, tokens_T[t][None], carry)
         return carry, grammar.advance(vocabulary, state, tokens_T[t + 1][None])
 
     silence = (model.initial_carry(1), grammar.initial_state(1))

@@ -12,7 +12,7 @@ Carry = tuple[jax.Array, jax.Array]  # (c_BxH, h_BxH), as in Flax
 
 
 class Weights(NamedTuple):
-    """One layer's parameters, float32."""
+    """One layer's parameters."""
 
     input_DxG: jax.Array
     recurrent_HxG: jax.Array
@@ -32,7 +32,7 @@ def lstm(
     over the whole sequence after it: only what truly depends on the step before stays inside.
 
     Args:
-      weights: the layer's parameters.
+      weights: the layer's parameters, float32.
       x_TxBxD: inputs, float32.
       carry: (c_BxH, h_BxH) before the first step, float32.
       dtype: operand type of the matrix products, float32 or bfloat16; sums, gates and the carry are
@@ -44,15 +44,23 @@ def lstm(
     return _lstm(jnp.dtype(dtype), weights, x_TxBxD, carry)
 
 
-def step(
-    weights: Weights, x_BxD: jax.Array, carry: Carry, dtype: Any = jnp.float32
-) -> tuple[jax.Array, Carry]:
-    """One step of `lstm`: inputs x_BxD to outputs h_BxH and the next carry."""
-    outputs_1xBxH, carry = lstm(weights, x_BxD[None], carry, dtype)
-    return outputs_1xBxH[0], carry
+def project(weights: Weights, x: jax.Array, dtype: Any) -> jax.Array:
+    """What inputs (..., D) add to the gates, (..., G): x @ input + bias."""
+    return matmul(x, weights.input_DxG, dtype) + weights.bias_G
 
 
-def _matmul(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jax.Array:
+def advance(
+    recurrent_HxG: jax.Array, projected_BxG: jax.Array, carry: Carry, dtype: Any
+) -> tuple[Carry, jax.Array]:
+    """One step from projected inputs: the next carry, and the gates before activation, BxG."""
+    c_BxH, h_BxH = carry
+    gates_BxG = projected_BxG + matmul(h_BxH, recurrent_HxG, dtype)
+    i, f, g, o = _activate(gates_BxG)
+    c_BxH = f * c_BxH + i * g
+    return (c_BxH, o * jnp.tanh(c_BxH)), gates_BxG
+
+
+def matmul(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
     """Product over the last axis of `a` and the first of `b`, summed in float32 or better."""
     sums = jnp.promote_types(dtype, jnp.float32)
     return jnp.tensordot(a.astype(dtype), b.astype(dtype), axes=1, preferred_element_type=sums)
@@ -61,7 +69,7 @@ def _matmul(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jax.Array:
 def _over_time(a_TxBxM: jax.Array, b_TxBxN: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """Sum over time and batch of the outer products of `a` and `b`, (M, N)."""
     a_MxTB = a_TxBxM.reshape(-1, a_TxBxM.shape[-1]).T
-    return _matmul(a_MxTB, b_TxBxN.reshape(-1, b_TxBxN.shape[-1]), dtype)
+    return matmul(a_MxTB, b_TxBxN.reshape(-1, b_TxBxN.shape[-1]), dtype)
 
 
 def _activate(gates_G: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -73,26 +81,28 @@ def _scan_forward(
     dtype: jnp.dtype, weights: Weights, x_TxBxD: jax.Array, carry: Carry
 ) -> tuple[Carry, tuple[jax.Array, jax.Array, jax.Array]]:
     """The carry after the last step, and of every step h, c and the gates before activation."""
-    projected_TxBxG = _matmul(x_TxBxD, weights.input_DxG, dtype) + weights.bias_G
+    projected_TxBxG = project(weights, x_TxBxD, dtype)
     recurrent_HxG = weights.recurrent_HxG.astype(dtype)
 
-    def advance(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, Any]:
-        c_BxH, h_BxH = carry
-        gates_BxG = projected_BxG + _matmul(h_BxH, recurrent_HxG, dtype)
-        i, f, g, o = _activate(gates_BxG)
-        c_BxH = f * c_BxH + i * g
-        h_BxH = o * jnp.tanh(c_BxH)
+    def step(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, Any]:
+        (c_BxH, h_BxH), gates_BxG = advance(recurrent_HxG, projected_BxG, carry, dtype)
         return (c_BxH, h_BxH), (h_BxH, c_BxH, gates_BxG)
 
-    return jax.lax.scan(advance, carry, projected_TxBxG)
+    return jax.lax.scan(step, carry, projected_TxBxG)
 
 
-def _forward(dtype, weights, x_TxBxD, carry):
+def _forward(
+    dtype: jnp.dtype, weights: Weights, x_TxBxD: jax.Array, carry: Carry
+) -> tuple[tuple[jax.Array, Carry], tuple]:
+    """The outputs and the last carry, and what `_backward` needs."""
     carry_after, (h_TxBxH, c_TxBxH, gates_TxBxG) = _scan_forward(dtype, weights, x_TxBxD, carry)
     return (h_TxBxH, carry_after), (weights, x_TxBxD, carry, h_TxBxH, c_TxBxH, gates_TxBxG)
 
 
-def _backward(dtype, saved, cotangents):
+def _backward(
+    dtype: jnp.dtype, saved: tuple, cotangents: tuple[jax.Array, Carry]
+) -> tuple[Weights, jax.Array, Carry]:
+    """The gradients of weights, inputs and first carry."""
     weights, x_TxBxD, (c0_BxH, h0_BxH), h_TxBxH, c_TxBxH, gates_TxBxG = saved
     dh_TxBxH, (dc_BxH, dh_last_BxH) = cotangents
     h_before_TxBxH = jnp.concatenate((h0_BxH[None], h_TxBxH[:-1]))
@@ -107,13 +117,13 @@ def _backward(dtype, saved, cotangents):
     dc_per_dh_TxBxH = o * (1 - tanh_c * tanh_c)
     recurrent_GxH = weights.recurrent_HxG.T.astype(dtype)
 
-    def retreat(carry, step):
+    def retreat(carry: Carry, step: tuple[jax.Array, ...]) -> tuple[Carry, jax.Array]:
         dc_BxH, dh_BxH = carry
         dh_out, per_dc, per_dh, dc_per_dh, f = step
         dh_BxH = dh_BxH + dh_out
         dc_BxH = dc_BxH + dh_BxH * dc_per_dh
         dgates_BxG = jnp.concatenate((jnp.tile(dc_BxH, 3) * per_dc, dh_BxH * per_dh), axis=-1)
-        return (dc_BxH * f, _matmul(dgates_BxG, recurrent_GxH, dtype)), dgates_BxG
+        return (dc_BxH * f, matmul(dgates_BxG, recurrent_GxH, dtype)), dgates_BxG
 
     steps = (dh_TxBxH, per_dc_TxBx3H, per_dh_TxBxH, dc_per_dh_TxBxH, f)
     dcarry, dgates_TxBxG = jax.lax.scan(retreat, (dc_BxH, dh_last_BxH), steps, reverse=True)
@@ -122,7 +132,7 @@ def _backward(dtype, saved, cotangents):
         recurrent_HxG=_over_time(h_before_TxBxH, dgates_TxBxG, dtype),
         bias_G=dgates_TxBxG.sum((0, 1)),
     )
-    dx_TxBxD = _matmul(dgates_TxBxG, weights.input_DxG.T, dtype)
+    dx_TxBxD = matmul(dgates_TxBxG, weights.input_DxG.T, dtype)
     return dweights, dx_TxBxD, dcarry
 
 

@@ -2,9 +2,10 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from midijax import atomic
 
 
 class MetricWriter:
@@ -13,10 +14,7 @@ class MetricWriter:
     def __init__(self, workdir: Path, first_step: int):
         """Opens the file, less the lines past `first_step` that a stopped run left behind."""
         path = workdir / "metrics.jsonl"
-        kept = _lines_up_to(path, first_step)
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        os.replace(partial, path)
+        atomic.write_text(path, "".join(_lines_up_to(path, first_step)))
         self._file = path.open("a", buffering=1)
         self._tensorboard = _tensorboard(workdir / "tensorboard", first_step)
 

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tqdm
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from midijax import progress as progress_lib
 from midijax.errors import UserError
 from midijax.events import KIND_NAMES, NOTE_ON, TIME_SHIFT, EventVocabulary
 from midijax.model import Carry, PerformanceRNN
@@ -106,7 +106,7 @@ def score(
       params: its parameters; on a mesh, replicated.
       sequences: event ids, each of shape (events,); empty ones count for nothing.
       vocabulary: the meaning of the ids.
-      batch_size: rows scored at once; on a mesh rounded up to a multiple of its devices.
+      batch_size: the most rows scored at once; on a mesh rounded up to a multiple of its devices.
       chunk: events per row and call of the network.
       mesh: a mesh with the axis "data", along which the rows are divided; every process must pass
         the same sequences.
@@ -118,7 +118,8 @@ def score(
     sequences = [np.asarray(sequence, np.int32) for sequence in sequences if len(sequence)]
     if not sequences:
         raise UserError("there is nothing to evaluate: no performance holds any event")
-    rows = min(batch_size, len(sequences))
+    lengths = [len(sequence) for sequence in sequences]
+    rows = min(batch_size, -(-sum(lengths) // max(lengths)))  # more would wait for the longest
     if mesh is not None:
         rows = -(-rows // mesh.size) * mesh.size
     streams = _lay_out(sequences, rows, chunk, start=model.start)
@@ -191,7 +192,8 @@ def _sum_chunks(
     )
     total_2xK = np.zeros((2, len(KIND_NAMES)))
     pending: collections.deque[jax.Array] = collections.deque()
-    with _bar(total=int((streams.targets != _PADDING).sum()), disable=not progress) as bar:
+    num_events = int((streams.targets != _PADDING).sum())
+    with _bar(total=num_events, disable=not progress) as bar:
         for inputs_BxT, targets_BxT, begins_B in _chunks(streams, chunk):
             placed = (_place(array, mesh) for array in (inputs_BxT, targets_BxT, begins_B))
             sums_2xK, carry = score_chunk(params, *placed, carry, kinds)
@@ -202,7 +204,9 @@ def _sum_chunks(
     return sum((np.asarray(sums_2xK) for sums_2xK in pending), total_2xK)
 
 
-_bar = functools.partial(tqdm.tqdm, desc="evaluating", unit=" events", unit_scale=True, leave=False)
+_bar = functools.partial(
+    progress_lib.bar, desc="evaluating", unit=" events", unit_scale=True, leave=False
+)
 
 
 def _chunks(streams: _Streams, chunk: int) -> Iterator[tuple[np.ndarray, ...]]:

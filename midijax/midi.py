@@ -6,7 +6,6 @@ same side of half a step.
 """
 
 import collections
-import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from midijax import _smf
+from midijax import _smf, atomic
 from midijax._smf import MidiError
 from midijax.performance import NOTE_DTYPE, NUM_PITCHES, PEDAL_DTYPE, Performance
 
@@ -118,6 +117,7 @@ def inspect(path: str | os.PathLike[str]) -> FileFacts:
 def write(performance: Performance, path: str | os.PathLike[str]) -> None:
     """Writes a format 0 file: one piano, a tick per millisecond, complete or not at all.
 
+    Folders on the way to `path` are made.
     Every note lasts a tick or more. Of overlapping notes of one pitch the first release ends all,
     for MIDI cannot tell them apart.
 
@@ -134,15 +134,8 @@ def write(performance: Performance, path: str | os.PathLike[str]) -> None:
         track.append(message)
         now = tick
     midi_file = mido.MidiFile(type=0, ticks_per_beat=WRITTEN_TICKS_PER_BEAT, tracks=[track])
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        midi_file.save(unfinished)
-        unfinished.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise MidiError(f"{path}: cannot be written ({error.strerror})") from error
+    with atomic.new_file(Path(path)) as partial:
+        midi_file.save(partial)
 
 
 def _load(path: str | os.PathLike[str]) -> bytes:

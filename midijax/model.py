@@ -1,9 +1,12 @@
 """PerformanceRNN: embedding, a stack of LSTM layers, and a projection to the next event.
 
-Shapes: B batch, T time, L layers, H hidden (and embedding) size, V vocabulary.
+Shapes: B batch, T time, L layers, H hidden (and embedding) size, G = 4H gates, V vocabulary,
+S = V + 1 inputs, the events and START.
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,20 @@ from midijax import lstm
 from midijax.config import Config
 
 Carry = tuple[jax.Array, jax.Array]  # (c_LxBxH, h_LxBxH), float32
+
+
+class StepWeights(NamedTuple):
+    """A model's parameters as `PerformanceRNN.step` takes them, matrices in the model's dtype.
+
+    Attributes:
+      projected_SxG: what each input adds to the first layer's gates, float32.
+      layers: each layer's own.
+      head: "kernel" (H, V) and "bias" (V,).
+    """
+
+    projected_SxG: jax.Array
+    layers: tuple[lstm.Weights, ...]
+    head: Mapping[str, jax.Array]
 
 
 class LSTMLayer(nn.Module):
@@ -94,10 +111,39 @@ class PerformanceRNN(nn.Module):
         h_TxBxH, carry = stack(embedding(inputs_BxT.T), carry, deterministic)
         return head(h_TxBxH).swapaxes(0, 1), carry
 
-    def step(self, inputs_B: jax.Array, carry: Carry) -> tuple[jax.Array, Carry]:
-        """One position: inputs_B to logits_BxV and the next carry."""
-        logits_Bx1xV, carry = self(inputs_B[:, None], carry)
-        return logits_Bx1xV[:, 0], carry
+    def step_weights(self, params: Any) -> StepWeights:
+        """The parameters as `step` takes them, to be laid out once before a loop of steps.
+
+        Layers are taken out of their stack, which a loop would do at every step by copying all of
+        their weights. Embedding and first input product become a table, one row for each of the S
+        inputs there are. Matrices take the model's dtype, as in training; where bfloat16 does not
+        pay, with few rows on a CPU, XLA itself multiplies the rounded values in float32.
+        """
+        stack = params["layers"]
+        matrices = (stack[name].astype(self.dtype) for name in ("input", "recurrent"))
+        layers = tuple(map(lstm.Weights, *matrices, stack["bias"]))
+        embedding_SxH = params["embedding"]["embedding"]
+        return StepWeights(
+            projected_SxG=lstm.project(layers[0], embedding_SxH, self.dtype),
+            layers=layers,
+            head=jax.tree.map(lambda array: array.astype(self.dtype), params["head"]),
+        )
+
+    def step(
+        self, weights: StepWeights, inputs_B: jax.Array, carry: Carry
+    ) -> tuple[jax.Array, Carry]:
+        """One position, without dropout: inputs_B to logits_BxV, float32, and the next carry."""
+        projected_BxG = weights.projected_SxG[inputs_B]
+        carries: list[lstm.Carry] = []
+        for layer, c_BxH, h_BxH in zip(weights.layers, *carry, strict=True):
+            if carries:
+                projected_BxG = lstm.project(layer, carries[-1][1], self.dtype)
+            before = c_BxH, h_BxH
+            after, _ = lstm.advance(layer.recurrent_HxG, projected_BxG, before, self.dtype)
+            carries.append(after)
+        c_LxBxH, h_LxBxH = map(jnp.stack, zip(*carries, strict=True))
+        logits_BxV = lstm.matmul(h_LxBxH[-1], weights.head["kernel"], self.dtype)
+        return logits_BxV + weights.head["bias"], (c_LxBxH, h_LxBxH)
 
     @property
     def start(self) -> int:

@@ -1,8 +1,8 @@
 """Pictures of performances: the piano roll, and histograms of pitch, velocity and timing."""
 
 import os
-import pathlib
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
-from midijax.errors import UserError
+from midijax import atomic
 from midijax.performance import PEDAL_DOWN, Performance
 
 DOTS_PER_INCH = 110
@@ -174,18 +174,9 @@ def _colour_ink(axes: Axes) -> None:
 
 
 def _save(figure: Figure, axes: Axes, path: str | os.PathLike[str], title: str) -> None:
-    """Writes the PNG under another name, without date or version, and moves it into place."""
+    """Writes the PNG, without date or version."""
     readable = " ".join(title.encode(errors="replace").decode().split())[:LONGEST_TITLE]
     axes.set_title(readable, loc="left", color=INK, fontsize=11, parse_math=False)
-    target = pathlib.Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # in a title of any script
-            FigureCanvasAgg(figure).print_png(unfinished, metadata={"Software": None})
-        unfinished.replace(target)
-    except OSError as error:
-        if unfinished.exists():
-            unfinished.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+    with atomic.new_file(Path(path)) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a title of any script
+        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})

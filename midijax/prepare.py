@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
-from tqdm import tqdm
 
-from midijax import atomic, cli, corpus, download, etudes, ingest, sources, workers
+from midijax import atomic, cli, corpus, download, etudes, ingest, progress, sources, workers
 from midijax.collection import Collection
 from midijax.corpus import Manifest, Recording
 from midijax.errors import UserError
@@ -25,7 +24,10 @@ from midijax.sources import Source
 
 FLAGS = flags.FlagValues()
 _INPUT = flags.DEFINE_list(
-    "input", [], "Folders or zip archives with MIDI files, parted by commas.", flag_values=FLAGS
+    "input",
+    [],
+    "MIDI files, or folders or zip archives with MIDI files, parted by commas.",
+    flag_values=FLAGS,
 )
 _DATASET = flags.DEFINE_enum(
     "dataset", None, ["maestro-v3"], "A public collection to download.", flag_values=FLAGS
@@ -85,7 +87,8 @@ def main(arguments: list[str]) -> None:
 
 def _default_name() -> str:
     if _INPUT.value:
-        return Path(_INPUT.value[0]).resolve().name.removesuffix(".zip")
+        path = Path(_INPUT.value[0]).resolve()
+        return path.stem if path.is_file() else path.name
     return _DATASET.value or "etudes"
 
 
@@ -98,11 +101,11 @@ def _read_files(inputs: list[str]) -> Iterator[Reading]:
     found: list[Source] = [source for path in inputs for source in sources.find(path)]
     num_workers = _NUM_WORKERS.value or workers.num_cores()
     readings = ingest.read_all(found, min(num_workers, len(found)))
-    return iter(tqdm(readings, desc="reading", total=len(found), unit="file"))
+    return iter(progress.bar(readings, desc="reading", total=len(found), unit="file"))
 
 
 def _compose() -> Iterator[Reading]:
-    for name, performance in tqdm(etudes.corpus(), desc="composing", unit="étude"):
+    for name, performance in progress.bar(etudes.corpus(), desc="composing", unit="étude"):
         yield Reading(name, Recording.of(name, performance))
 
 

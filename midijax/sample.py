@@ -21,24 +21,21 @@ import numpy as np
 from absl import flags
 
 import midijax
-from midijax import checkpoint, cli, midi, model, plots, primer
+from midijax import atomic, checkpoint, cli, compilation, config, midi, plots, primer
 from midijax.checkpoint import Loaded
-from midijax.compilation import enable_compile_cache
-from midijax.errors import UserError
+from midijax.errors import UserError, require
 from midijax.events import NOTE_ON, TIME_SHIFT, EventVocabulary
 from midijax.generate import Length, generate
 from midijax.performance import Performance
 from midijax.sampling import SamplingSettings
 
-SHIPPED_WORKDIR = Path("checkpoints/performance_rnn")
 DEFAULT_SECONDS = 30.0
-MAX_SEED = 2**32 - 1
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string(
     "workdir",
-    None,
-    f"The folder of a trained model; without it {SHIPPED_WORKDIR}, if it is there.",
+    config.DEFAULT_WORKDIR,
+    "The folder of a trained model; its best checkpoint plays.",
     flag_values=FLAGS,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -104,10 +101,10 @@ _INCLUDE_PRIMER = flags.DEFINE_bool(
 def main(arguments: list[str]) -> None:
     """Plays, writes the files and says where they are."""
     cli.reject(arguments)
-    enable_compile_cache()
+    compilation.enable_compile_cache()
     settings, length, seed = _settings(), _length(), _seed()
     played_before = midi.read(_PRIMER.value) if _PRIMER.value else None
-    loaded = checkpoint.load(_workdir())
+    loaded = checkpoint.load(Path(_WORKDIR.value).expanduser())
     vocabulary = loaded.config.vocabulary
     primer_tokens = np.empty(0, np.int32)
     if played_before:
@@ -132,10 +129,9 @@ def _play(
 ) -> list[np.ndarray]:
     started = time.perf_counter()
     batch = generate(
-        model.from_config(loaded.config),
         loaded.params,
         jax.random.key(seed),
-        loaded.config.vocabulary,
+        loaded.config,
         length,
         settings,
         _NUM_PERFORMANCES.value,
@@ -152,9 +148,7 @@ def _write(stem: Path, performance: Performance, facts: dict[str, Any]) -> None:
     midi.write(performance, stem.with_suffix(".mid"))
     title = f"{stem.name}: step {facts['step']}, temperature {facts['settings']['temperature']:g}"
     plots.piano_roll(performance, stem.with_suffix(".png"), title)
-    unfinished = stem.with_suffix(".json.unfinished")
-    unfinished.write_text(json.dumps(facts, indent=2) + "\n")
-    unfinished.replace(stem.with_suffix(".json"))
+    atomic.write_text(stem.with_suffix(".json"), json.dumps(facts, indent=2) + "\n")
     print(f"{stem}.mid, .png, .json: {facts['notes']} notes in {facts['seconds']:g} s")
 
 
@@ -205,9 +199,9 @@ def _length() -> Length:
 
 def _seed() -> int:
     if _SEED.value is None:
-        return secrets.randbelow(MAX_SEED + 1)
-    if not 0 <= _SEED.value <= MAX_SEED:
-        raise UserError(f"seed={_SEED.value} must be from 0 to {MAX_SEED}")
+        return secrets.randbelow(config.MAX_SEED + 1)
+    in_range = 0 <= _SEED.value <= config.MAX_SEED
+    require(in_range, "seed", _SEED.value, f"from 0 to {config.MAX_SEED}")
     return _SEED.value
 
 
@@ -218,17 +212,6 @@ def _output_folder() -> Path:
     except OSError as error:
         raise UserError(f"cannot write to --output_dir={folder}: {error.strerror}") from None
     return folder
-
-
-def _workdir() -> Path:
-    if _WORKDIR.value is not None:
-        return Path(_WORKDIR.value)
-    if not SHIPPED_WORKDIR.is_dir():
-        raise UserError(
-            f"there is no {SHIPPED_WORKDIR} here; name a trained model's folder with --workdir, "
-            "or train one in a minute: python -m midijax.train --workdir=/tmp/tiny"
-        )
-    return SHIPPED_WORKDIR
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ B batch, V vocabulary.
 """
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from midijax.errors import UserError
+from midijax.errors import require
 
 COLDEST = 1e-6  # stands for temperature 0 where something is divided by it
 
@@ -48,12 +47,12 @@ class SamplingSettings:
     max_note_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _require("temperature", self.temperature, 0 <= self.temperature <= 100, "from 0 to 100")
-        _require("top_k", self.top_k, 0 <= self.top_k < 2**31, "0 (off) or a number of events")
-        _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1 (off)")
-        _require("min_p", self.min_p, 0 <= self.min_p < 1, "from 0 (off) to below 1")
-        in_range = 0 < self.max_note_seconds <= 3600
-        _require("max_note_seconds", self.max_note_seconds, in_range, "above 0 and at most 3600")
+        require(0 <= self.temperature <= 100, "temperature", self.temperature, "from 0 to 100")
+        require(0 <= self.top_k < 2**31, "top_k", self.top_k, "0 (off) or a number of events")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1 (off)")
+        require(0 <= self.min_p < 1, "min_p", self.min_p, "from 0 (off) to below 1")
+        seconds = self.max_note_seconds
+        require(0 < seconds <= 3600, "max_note_seconds", seconds, "above 0 and at most 3600")
 
     @property
     def filters(self) -> Filters | None:
@@ -95,8 +94,3 @@ def likely_events(logits_BxV: jax.Array, filters: Filters) -> jax.Array:
     near_B = sorted_BxV[:, 0] + jnp.log(filters.min_p)
     threshold_B = jnp.maximum(jnp.maximum(kth_B, least_B), near_B)
     return logits_BxV >= threshold_B[:, None]
-
-
-def _require(name: str, value: float, valid: bool, allowed: str) -> None:
-    if not valid or math.isnan(value):
-        raise UserError(f"{name}={value} must be {allowed}")

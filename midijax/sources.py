@@ -43,11 +43,13 @@ class Source:
 
 
 def find(path: str | Path) -> list[Source]:
-    """The MIDI files of a folder (with its subfolders) or of a zip archive, by name.
+    """The MIDI files of a folder (with its subfolders) or of a zip archive, by name, or one file.
 
     What macOS adds to archives is left out. Raises UserError if there is nothing to be found.
     """
     path = Path(path).expanduser()
+    if path.is_file() and path.suffix.lower() in MIDI_SUFFIXES:
+        return [Source(_printable(path.name), functools.partial(_read_file, path))]
     members = dict(sorted(_members(path).items()))
     metadata = _metadata(members)
     root = path.resolve().name
@@ -67,8 +69,8 @@ def _members(path: Path) -> dict[str, Callable[[], bytes]]:
         return dict(_folder_members(path))
     if zipfile.is_zipfile(path):
         return dict(_zip_members(path))
-    problem = "is neither a folder nor a zip archive" if path.exists() else "does not exist"
-    raise UserError(f"--input: '{path}' {problem}")
+    problem = "is no MIDI file, folder or zip archive" if path.exists() else "does not exist"
+    raise UserError(f"'{path}' {problem}; name a MIDI file, or a folder or zip archive of them")
 
 
 def _folder_members(folder: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

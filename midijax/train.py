@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from midijax import cli, config, corpus, etudes
+from midijax import atomic, cli, config, config_flags, corpus, etudes
 from midijax.config import Config
 from midijax.corpus import Recording
 from midijax.errors import UserError
@@ -47,8 +47,8 @@ _CONFIG = flags.DEFINE_string(
 
 def main(arguments: list[str]) -> None:
     """Trains to the config's last step."""
-    chosen = config.load(_CONFIG.value) if _CONFIG.value else config.TINY
-    chosen = config.override(chosen, arguments)
+    chosen = config_flags.load(_CONFIG.value) if _CONFIG.value else config.TINY
+    chosen = config_flags.override(chosen, arguments)
     workdir = Path(_WORKDIR.value).expanduser().absolute()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _describe(workdir: Path, chosen: Config) -> None:
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     versions["python"] = platform.python_version()
     for name, content in (("config", config.to_json(chosen)), ("versions", versions)):
-        (workdir / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+        atomic.write_text(workdir / f"{name}.json", json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

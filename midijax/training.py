@@ -25,7 +25,6 @@ from midijax.generate import Length, generate
 from midijax.input_pipeline import PAD
 from midijax.metric_writer import MetricWriter
 from midijax.model import PerformanceRNN
-from midijax.sampling import SamplingSettings
 
 
 class TrainState(NamedTuple):
@@ -211,14 +210,9 @@ class Trainer:
     def _write_sample(self) -> None:
         folder = self._workdir / "samples"
         folder.mkdir(exist_ok=True)
-        tokens = generate(
-            self._network,
-            self._state.params,
-            jax.random.key(self._config.seed),
-            self._config.vocabulary,
-            Length(seconds=self._config.sample_seconds),
-            SamplingSettings(),
-        )[0]
+        length = Length(seconds=self._config.sample_seconds)
+        key = jax.random.key(self._config.seed)
+        tokens = generate(self._state.params, key, self._config, length)[0]
         performance = self._config.vocabulary.decode(tokens)
         path = folder / f"step-{self._step:07}.mid"
         midi.write(performance, path)

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import grain
 import jax
@@ -14,9 +15,14 @@ from midijax.events import PERFORMANCE_RNN
 CONFIG = Config(vocabulary=PERFORMANCE_RNN, model=ModelConfig(num_layers=2, hidden_size=8))
 
 
+@jax.jit
+def initialize(seed):
+    return model.init(model.from_config(CONFIG), jax.random.key(seed))
+
+
+@functools.cache
 def params(seed=0):
-    network = model.from_config(CONFIG)
-    return jax.jit(lambda key: model.init(network, key))(jax.random.key(seed))
+    return initialize(seed)
 
 
 def data():

@@ -1,3 +1,4 @@
+import importlib.machinery
 import subprocess
 import sys
 
@@ -19,7 +20,16 @@ def flag_values():
     flags.DEFINE_integer("hands", 2, "How many hands play. " * 8, 1, flag_values=values)
     flags.DEFINE_string("piece", None, "What they play.", flag_values=values)
     flags.DEFINE_bool("pedal", True, "Whether a foot helps.", flag_values=values)
+    flags.DEFINE_enum("mood", "sad", ["sad", "glad"], "How it sounds.", flag_values=values)
+    flags.DEFINE_list("keys", ["C", "F#"], "In which keys.", flag_values=values)
     return values
+
+
+@pytest.fixture(autouse=True)
+def run_by_name(monkeypatch):
+    """As if by `python -m midijax.play`."""
+    spec = importlib.machinery.ModuleSpec("midijax.play", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
 
 
 def run(monkeypatch, flag_values, main, *arguments):
@@ -45,6 +55,21 @@ def test_flags_are_parsed_and_the_rest_is_handed_on_in_order(monkeypatch, flag_v
     assert seen == [(1, "x", False, ["b.mid", "--config.seed=3", "a.mid"])]
 
 
+@pytest.mark.parametrize(
+    ("words", "hands"),
+    [
+        (["--hands", "5"], 5),
+        (["--hands=1", "--hands=3"], 3),
+        (["-hands=4"], 4),
+        (["--hands=+2"], 2),
+    ],
+)
+def test_a_flag_has_many_forms_and_the_last_counts(monkeypatch, flag_values, words, hands):
+    seen = []
+    assert run(monkeypatch, flag_values, lambda _: seen.append(flag_values.hands), *words) == 0
+    assert seen == [hands]
+
+
 @pytest.mark.parametrize("code", [0, 1, 75])
 def test_the_exit_code_is_that_of_the_command(monkeypatch, flag_values, code):
     assert run(monkeypatch, flag_values, lambda _: code) == code
@@ -60,7 +85,23 @@ def test_a_user_error_is_one_sentence_and_exit_code_two(monkeypatch, flag_values
     assert not printed.out
 
 
-@pytest.mark.parametrize("flag", ["--hands=two", "--hands=0", "--pedal=perhaps", "--piece"])
+def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch, flag_values, capsys):
+    def main(arguments):
+        raise KeyboardInterrupt
+
+    assert run(monkeypatch, flag_values, main) == 130
+    assert capsys.readouterr().err == "midijax.play: stopped\n"
+
+
+def test_a_script_is_called_by_its_file(monkeypatch, flag_values, capsys):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert run(monkeypatch, flag_values, never, "--hands=two") == 2
+    assert capsys.readouterr().err.startswith("play.py: ")
+
+
+@pytest.mark.parametrize(
+    "flag", ["--hands=two", "--hands=0", "--pedal=perhaps", "--mood=x", "--piece"]
+)
 def test_a_flag_that_does_not_parse_is_one_sentence_too(monkeypatch, flag_values, capsys, flag):
     assert run(monkeypatch, flag_values, never, flag) == 2
     printed = capsys.readouterr().err
@@ -89,9 +130,13 @@ def test_help_tells_every_flag_with_its_default_and_no_other(flag_values):
     assert [line for line in lines if line.startswith("  --")] == [
         "  --hands",
         "  --piece",
-        "  --pedal",
+        "  --[no]pedal",
+        "  --mood=sad|glad",
+        "  --keys",
     ]
-    assert "Whether a foot helps. (default: 'true')" in text
+    assert "Whether a foot helps. (default: true)" in text
+    assert "      How it sounds. (default: sad)" in text
+    assert "In which keys. (default: C,F#)" in text
     assert "What they play.\n" in text
     assert max(map(len, lines)) <= cli.HELP_WIDTH
     assert not text.endswith("\n")

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midijax import config
-from midijax.config import Config
+from midijax import config, config_flags
+from midijax.config import Config, DataConfig, ModelConfig, OptimizerConfig
 from midijax.errors import UserError
-from midijax.events import NOTEBOOK
+from midijax.events import NOTEBOOK, EventVocabulary
 
 
 def write(tmp_path, text):
@@ -22,7 +22,7 @@ def test_an_experiment_file_is_what_its_get_config_returns(tmp_path):
         tmp_path,
         "from midijax.config import Config\ndef get_config():\n    return Config(num_steps=7)\n",
     )
-    assert config.load(path) == Config(num_steps=7)
+    assert config_flags.load(path) == Config(num_steps=7)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_an_experiment_file_is_what_its_get_config_returns(tmp_path):
 )
 def test_a_file_without_a_config_is_named(tmp_path, text, words):
     with pytest.raises(UserError, match=rf"experiment\.py.*{words}"):
-        config.load(write(tmp_path, text))
+        config_flags.load(write(tmp_path, text))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere"):
-        config.load(tmp_path / "nowhere.py")
+        config_flags.load(tmp_path / "nowhere.py")
 
 
 def test_overrides_reach_every_depth_and_keep_types():
-    overridden = config.override(
+    overridden = config_flags.override(
         Config(),
         [
             "--config.num_steps=5",
@@ -64,11 +64,11 @@ def test_overrides_reach_every_depth_and_keep_types():
 
 
 def test_the_last_override_wins():
-    assert config.override(Config(), ["--config.seed=1", "--config.seed=2"]).seed == 2
+    assert config_flags.override(Config(), ["--config.seed=1", "--config.seed=2"]).seed == 2
 
 
 def test_nothing_to_override_is_the_same_config():
-    assert config.override(Config(), []) == Config()
+    assert config_flags.override(Config(), []) == Config()
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_nothing_to_override_is_the_same_config():
 )
 def test_a_wrong_override_is_quoted_with_a_cure(assignment, words):
     with pytest.raises(UserError, match=words) as error_info:
-        config.override(Config(), [assignment])
+        config_flags.override(Config(), [assignment])
     assert assignment in str(error_info.value)
 
 
 @given(
-    num_steps=st.integers(),
-    learning_rate=st.floats(allow_nan=False, allow_infinity=False),
-    name=st.text(),
+    num_steps=st.integers(min_value=1),
+    learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
+    name=st.sampled_from(config.OPTIMIZERS),
 )
 def test_json_gives_back_the_same_config(num_steps, learning_rate, name):
     optimizer = dataclasses.replace(Config().optimizer, learning_rate=learning_rate, name=name)
@@ -142,9 +142,61 @@ def test_a_group_that_is_a_number_is_refused():
         config.from_json(fields)
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("group", "fields"),
+    [
+        (
+            ModelConfig,
+            {"num_layers": [0, -1], "hidden_size": [0], "dropout_rate": [-0.1, 1.0, NAN]},
+        ),
+        (ModelConfig, {"forget_bias": [NAN, INF], "dtype": ["float64", ""]}),
+        (DataConfig, {"batch_size": [0], "sequence_length": [0], "max_transpose": [-1, 128]}),
+        (DataConfig, {"max_stretch": [-0.1, 0.91, NAN], "max_performances": [-1]}),
+        (OptimizerConfig, {"name": ["adm"], "learning_rate": [0.0, -1.0, NAN, INF]}),
+        (OptimizerConfig, {"schedule": ["linear"], "warmup_steps": [-1]}),
+        (OptimizerConfig, {"clip_norm": [-1.0, NAN, INF], "weight_decay": [-1.0, NAN, INF]}),
+        (Config, {"num_steps": [0], "eval_every_steps": [0], "checkpoint_every_steps": [0]}),
+        (Config, {"log_every_steps": [0], "sample_seconds": [0.0, NAN, INF], "seed": [-1, 2**32]}),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_its_field_and_what_is_allowed(group, fields):
+    for field, values in fields.items():
+        for value in values:
+            with pytest.raises(UserError, match=rf"\.{field}={value} must be ."):
+                group(**{field: value})
+
+
+@pytest.mark.parametrize("numbers", [(0, 100, 32), (100, 0, 32), (100, 100, -1), (100, 100, 128)])
+def test_a_vocabulary_out_of_range_is_refused(numbers):
+    with pytest.raises(UserError, match=r"^vocabulary\.\w+=-?\d+ must be (at least|from)"):
+        EventVocabulary(*numbers)
+
+
+def test_the_bounds_themselves_are_allowed():
+    DataConfig(batch_size=1, sequence_length=1, max_transpose=127, max_stretch=0.9)
+    ModelConfig(num_layers=1, hidden_size=1, dropout_rate=0.0, dtype="bfloat16")
+    OptimizerConfig(warmup_steps=0, clip_norm=0.0, weight_decay=0.0)
+    Config(num_steps=1, log_every_steps=1, seed=2**32 - 1)
+    EventVocabulary(1, 1, 127)
+
+
+def test_values_out_of_range_are_refused_in_files_and_overrides_too():
+    with pytest.raises(UserError, match=r"data\.batch_size=0 must be at least 1"):
+        config_flags.override(Config(), ["--config.data.batch_size=0"])
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate=nan must be"):
+        config_flags.override(Config(), ["--config.optimizer.learning_rate=nan"])
+    fields = config.to_json(Config())
+    fields["model"]["hidden_size"] = 0
+    with pytest.raises(UserError, match=r"model\.hidden_size=0 must be at least 1"):
+        config.from_json(fields)
+
+
 def test_differences_name_the_field_and_both_values():
-    ours = config.override(Config(), ["--config.model.num_layers=2", "--config.seed=3"])
-    theirs = config.override(Config(), ["--config.model.num_layers=4", "--config.seed=3"])
+    ours = config_flags.override(Config(), ["--config.model.num_layers=2", "--config.seed=3"])
+    theirs = config_flags.override(Config(), ["--config.model.num_layers=4", "--config.seed=3"])
     assert config.differences(ours, theirs) == ["model.num_layers: 2 here, 4 there"]
     assert config.differences(ours, ours) == []
 

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from midijax import etudes, generate, grammar, model, primer
+from midijax.config import Config, ModelConfig
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, NOTEBOOK, OORE_2018, PERFORMANCE_RNN, TIME_SHIFT, VELOCITY
 from midijax.generate import Length
-from midijax.model import PerformanceRNN
 from midijax.sampling import SamplingSettings
 
 VOCABULARY = PERFORMANCE_RNN
-NETWORK = PerformanceRNN(VOCABULARY.size, num_layers=2, hidden_size=16)
+CONFIG = Config(vocabulary=VOCABULARY, model=ModelConfig(num_layers=2, hidden_size=16))
+NETWORK = model.from_config(CONFIG)
 
 
 @functools.cache
@@ -24,12 +25,10 @@ def params_of(network):
     return model.init(network, jax.random.key(0))
 
 
-def play(length, settings=SamplingSettings(), vocabulary=VOCABULARY, seed=1, count=1, **kwargs):  # noqa: B008
-    network = dataclasses.replace(NETWORK, vocab_size=vocabulary.size)
-    key = jax.random.key(seed)
-    return generate.generate(
-        network, params_of(network), key, vocabulary, length, settings, count, **kwargs
-    )
+def play(length, settings=SamplingSettings(), vocabulary=VOCABULARY, seed=1, count=1, **kwargs):
+    config = dataclasses.replace(CONFIG, vocabulary=vocabulary)
+    params, key = params_of(model.from_config(config)), jax.random.key(seed)
+    return generate.generate(params, key, config, length, settings, count, **kwargs)
 
 
 def steps_in(vocabulary, tokens):
@@ -123,9 +122,9 @@ def test_greedy_music_is_the_likeliest_legal_event_each_time():
 
 def test_a_primer_is_heard_as_in_training():
     tokens = play(Length(num_events=60), seed=3)[0]
-    state = generate._listen(
-        NETWORK, VOCABULARY, params_of(NETWORK), generate._pad_primer(tokens, NETWORK.start), 2
-    )
+    weights = NETWORK.step_weights(params_of(NETWORK))
+    heard = generate._pad_primer(tokens, NETWORK.start)
+    state = generate._listen(NETWORK, VOCABULARY, weights, heard, 2)
     inputs = np.append(NETWORK.start, tokens[:-1])[None]
     _, expected = NETWORK.apply(
         {"params": params_of(NETWORK)}, jnp.array(inputs), NETWORK.initial_carry(1)

@@ -26,7 +26,7 @@ def model():
 @pytest.fixture(scope="module")
 def params(model):
     """Parameters large enough that what came before an event matters for it."""
-    return jax.tree.map(lambda x: 3 * x, init(model, jax.random.key(0)))
+    return jax.jit(lambda key: jax.tree.map(lambda x: 3 * x, init(model, key)))(jax.random.key(0))
 
 
 def random_sequences(lengths, seed=0):
@@ -37,10 +37,13 @@ def random_sequences(lengths, seed=0):
 def slow_scores(model, params, sequences):
     """One sequence at a time, in float64 numpy from the logits on."""
     nats, correct, count, steps = np.zeros(4), np.zeros(4, int), np.zeros(4, int), 0
+    apply = jax.jit(model.apply)
     for targets in sequences:
-        inputs_1xT = np.concatenate([[VOCABULARY.size], targets[:-1]])[None]
-        logits, _ = model.apply({"params": params}, inputs_1xT, model.initial_carry(1))
-        for logits_V, target in zip(np.asarray(logits[0], np.float64), targets, strict=True):
+        inputs_1xT = np.zeros((1, max(map(len, sequences))), np.int32)  # one shape: one program
+        inputs_1xT[0, : len(targets)] = np.concatenate([[VOCABULARY.size], targets[:-1]])
+        logits, _ = apply({"params": params}, inputs_1xT, model.initial_carry(1))
+        logits_TxV = np.asarray(logits[0], np.float64)[: len(targets)]
+        for logits_V, target in zip(logits_TxV, targets, strict=True):
             kind = VOCABULARY.kinds[target]
             nats[kind] += np.log(np.exp(logits_V).sum()) - logits_V[target]
             correct[kind] += logits_V.argmax() == target

@@ -430,10 +430,8 @@ def test_same_performance_same_bytes(tmp_path):
 
 
 def test_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"absent/x\.mid: cannot be written"):
-        midi.write(read(GOOD), tmp_path / "absent" / "x.mid")
     (tmp_path / "folder.mid").mkdir()
-    with pytest.raises(UserError, match=r"folder\.mid: cannot be written"):
+    with pytest.raises(UserError, match=r"folder\.mid' cannot be written"):
         midi.write(read(GOOD), tmp_path / "folder.mid")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.mid"]
 

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +12,34 @@ from midijax.config import Config, ModelConfig
 V, L, H, B, T = 11, 3, 8, 2, 6
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network():
     return model.PerformanceRNN(vocab_size=V, num_layers=L, hidden_size=H, dropout_rate=0.5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def params(network):
+    return init(network)
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return jax.random.randint(jax.random.key(1), (B, T), 0, V)
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def init(network):
     return model.init(network, jax.random.key(0))
 
 
-@pytest.fixture
-def tokens():
-    return jax.random.randint(jax.random.key(1), (B, T), 0, V)
+@functools.partial(jax.jit, static_argnames=("network", "deterministic"))
+def apply(network, params, tokens, deterministic=True, seed=0):
+    carry = network.initial_carry(len(tokens))
+    rngs = {"dropout": jax.random.key(seed)}
+    return network.apply({"params": params}, tokens, carry, deterministic, rngs=rngs)
+
+
+step = jax.jit(model.PerformanceRNN.step, static_argnums=0)
 
 
 def test_parameters_are_stacked_by_layer(params):
@@ -61,31 +77,30 @@ def test_no_prediction_depends_on_a_later_event(network, params):
     np.testing.assert_array_equal(depends_TxT, np.tri(T, dtype=bool))
 
 
-def test_steps_give_what_the_sequence_gives(network, params, tokens):
-    whole, carry = network.apply({"params": params}, tokens, network.initial_carry(B))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_steps_give_what_the_sequence_gives(network, params, tokens, dtype):
+    network = dataclasses.replace(network, dtype=dtype)
+    inputs = model.shift_right(tokens, network.start)
+    whole, carry = apply(network, params, inputs)
+    weights = network.step_weights(params)
     state = network.initial_carry(B)
     for t in range(T):
-        logits, state = network.apply({"params": params}, tokens[:, t], state, method="step")
+        logits, state = step(network, weights, inputs[:, t], state)
+        assert logits.dtype == jnp.float32
         np.testing.assert_allclose(logits, whole[:, t], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(state, carry, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_do_not_mix(network, params, tokens):
-    both, _ = network.apply({"params": params}, tokens, network.initial_carry(B))
-    alone, _ = network.apply({"params": params}, tokens[1:], network.initial_carry(1))
+    both, _ = apply(network, params, tokens)
+    alone, _ = apply(network, params, tokens[1:])
     np.testing.assert_allclose(both[1:], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_acts_only_in_training(network, params, tokens):
     def run(seed, deterministic):
-        return network.apply(
-            {"params": params},
-            tokens,
-            network.initial_carry(B),
-            deterministic=deterministic,
-            rngs={"dropout": jax.random.key(seed)},
-        )[0]
+        return apply(network, params, tokens, deterministic, seed)[0]
 
     np.testing.assert_array_equal(run(0, True), run(1, True))
     assert not np.allclose(run(0, False), run(1, False))
@@ -94,12 +109,12 @@ def test_dropout_acts_only_in_training(network, params, tokens):
 
 def test_bfloat16_keeps_float32_parameters_and_logits(network, tokens):
     half = dataclasses.replace(network, dtype="bfloat16")
-    params = model.init(half, jax.random.key(0))
-    logits, carry = half.apply({"params": params}, tokens, half.initial_carry(B))
+    params = init(half)
+    logits, carry = apply(half, params, tokens)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, logits, carry))} == {
         jnp.dtype("float32")
     }
-    full, _ = network.apply({"params": params}, tokens, network.initial_carry(B))
+    full, _ = apply(network, params, tokens)
     np.testing.assert_allclose(logits, full, atol=0.05)
 
 

@@ -108,6 +108,14 @@ def test_a_zip_archive_gives_its_files_by_name(tmp_path, midi_bytes):
     assert [source.read() for source in found] == midi_bytes
 
 
+def test_a_single_file_is_prepared_under_its_name(tmp_path, midi_bytes, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Sonata No. 1.MID").write_bytes(midi_bytes[0])
+    run(f"--input={tmp_path / 'Sonata No. 1.MID'}")
+    manifest = corpus.read_manifest(tmp_path / "runs" / "data" / "Sonata No. 1")
+    assert names(manifest, "train") == ["Sonata No. 1.MID"]
+
+
 def test_an_evil_archive_writes_nothing_and_eats_nothing(tmp_path, midi_bytes):
     link = zipfile.ZipInfo("link.mid")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -252,6 +260,24 @@ def test_killed_at_any_moment_it_leaves_nothing_under_the_name(tmp_path, midi_by
     assert corpus.read_manifest(out).totals("train")["files"] > 0
 
 
+def test_ctrl_c_ends_it_in_one_line_and_leaves_nothing(tmp_path, midi_bytes):
+    (tmp_path / "music").mkdir()
+    for number in range(400):
+        (tmp_path / "music" / f"{number}.mid").write_bytes(midi_bytes[number % 12])
+    out = tmp_path / "out" / "corpus"
+    flags = [f"--input={tmp_path / 'music'}", f"--output_dir={out}", "--num_workers=1"]
+    command = [sys.executable, "-m", "midijax.prepare", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob("out/.corpus.partial-*/.lock")):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        errors = process.stderr.read()
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "midijax.prepare: stopped"
+    assert "Traceback" not in errors
+    assert not list(out.parent.iterdir())
+
+
 @pytest.mark.parametrize("arguments", [[], ["--validation_fraction=0.5", "--seed=3"]])
 def test_without_input_the_etudes_are_prepared(tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
@@ -288,7 +314,7 @@ def test_what_cannot_be_prepared_is_told_and_leaves_nothing(tmp_path):
     out = tmp_path / "out"
     for path, told in (
         ("nowhere", "does not exist"),
-        ("broken.zip", "neither a folder nor a zip archive"),
+        ("broken.zip", "is no MIDI file, folder or zip archive"),
         ("none", "holds no .mid or .midi files"),
         ("bad", "not one of the files could be read; 'bad/x.mid'"),
     ):

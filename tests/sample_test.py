@@ -7,15 +7,12 @@ import os
 import subprocess
 import sys
 
-import grain
-import jax
-import jax.numpy as jnp
 import mido
 import numpy as np
 import pytest
 import symusic
 
-from midijax import checkpoint, cli, etudes, midi, model, sample
+from midijax import cli, config, etudes, midi, sample
 from midijax.config import Config, ModelConfig
 from midijax.events import OORE_2018
 
@@ -23,31 +20,17 @@ CONFIG = Config(vocabulary=OORE_2018, model=ModelConfig(num_layers=1, hidden_siz
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    params = model.init(model.from_config(CONFIG), jax.random.key(0))
-    data = iter(grain.MapDataset.range(3).to_iter_dataset())
-    checkpoints = checkpoint.Checkpoints(folder, CONFIG, "nothing")
-    checkpoints.save(7, params, {"count": jnp.zeros(())}, data)
-    checkpoints.close()
-    return folder
+def workdir(tmp_path_factory, save_run):
+    return save_run(tmp_path_factory.mktemp("trained"), CONFIG)
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(run_command):
     """Runs the command; returns its exit code and what it printed."""
-    monkeypatch.setattr(sample, "enable_compile_cache", lambda: None)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sample.py", *map(str, arguments)])
-        try:
-            with pytest.raises(SystemExit) as exit_info:
-                cli.run(sample.main, sample.FLAGS, sample.__doc__)
-        finally:
-            for name in sample.FLAGS:
-                sample.FLAGS[name].unparse()
-        printed = capsys.readouterr()
-        return exit_info.value.code, printed.out + printed.err
+        code, out, err = run_command(sample, *arguments)
+        return code, out + err
 
     return run
 
@@ -168,8 +151,13 @@ def test_bad_primers_are_refused(workdir, tmp_path, run):
     assert code == cli.BAD_INPUT and "primer_seconds" in printed
 
 
-def test_without_a_shipped_model_it_says_how_to_train_one(tmp_path, run, monkeypatch):
+def test_without_flags_it_plays_what_train_without_flags_made(workdir, tmp_path, run, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, printed = run()
     assert code == cli.BAD_INPUT and "midijax.train" in printed
     assert not list(tmp_path.iterdir())
+    trained = tmp_path / config.DEFAULT_WORKDIR
+    trained.parent.mkdir(parents=True)
+    trained.symlink_to(workdir)
+    assert run()[0] == 0
+    assert {path.suffix for path in (tmp_path / "generated").iterdir()} == {".json", ".mid", ".png"}

@@ -1,0 +1,58 @@
+"""A config as the command line names it: an experiment file, and fields set one by one."""
+
+import dataclasses
+import difflib
+import runpy
+import typing
+from pathlib import Path
+from typing import Any
+
+from midijax.config import Config
+from midijax.errors import UserError
+
+
+def load(path: str | Path) -> Config:
+    """Runs an experiment file and returns what its `get_config()` gives."""
+    if not Path(path).is_file():
+        raise UserError(f"--config={path} is no file; the experiments lie in experiments/*.py")
+    namespace = runpy.run_path(str(path))
+    if not callable(namespace.get("get_config")):
+        raise UserError(f"{path} defines no get_config(); see experiments/tiny.py for the form")
+    config = namespace["get_config"]()
+    if not isinstance(config, Config):
+        raise UserError(f"{path}: get_config() must return a midijax.config.Config")
+    return config
+
+
+def override(config: Config, assignments: list[str]) -> Config:
+    """Applies command-line words of the form `--config.model.hidden_size=256`."""
+    for assignment in assignments:
+        name, equals, text = assignment.removeprefix("--").partition("=")
+        prefix, _, field = name.partition(".")
+        if prefix != "config" or not equals or not field:
+            raise UserError(
+                f"unknown argument '{assignment}'; --help lists the flags, "
+                "and a field of the config is set by --config.FIELD=VALUE"
+            )
+        config = _replace(config, field.split("."), text, assignment)
+    return config
+
+
+def _replace(node: Any, path: list[str], text: str, assignment: str) -> Any:
+    field, rest = path[0], path[1:]
+    types_by_name = typing.get_type_hints(type(node))
+    if field not in types_by_name:
+        near = difflib.get_close_matches(field, types_by_name, n=1) or sorted(types_by_name)
+        raise UserError(f"{assignment}: there is no field '{field}'; did you mean {near[0]}?")
+    value = getattr(node, field)
+    if dataclasses.is_dataclass(value) != bool(rest):
+        raise UserError(f"{assignment}: '{field}' is {'a group' if not rest else 'no group'}")
+    new = _replace(value, rest, text, assignment) if rest else _parse(value, text, assignment)
+    return dataclasses.replace(node, **{field: new})
+
+
+def _parse(old: Any, text: str, assignment: str) -> Any:
+    try:
+        return type(old)(text)
+    except ValueError:
+        raise UserError(f"{assignment}: '{text}' is no {type(old).__name__}") from None

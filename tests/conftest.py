@@ -1,0 +1,51 @@
+"""What several test files share: commands run in this process, and small runs on disk."""
+
+import sys
+
+import grain
+import jax
+import numpy as np
+import pytest
+
+from midijax import cli, compilation, model
+from midijax.checkpoint import Checkpoints
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Runs a command module as `python -m` does; returns exit code, output and errors."""
+    monkeypatch.setattr(compilation, "enable_compile_cache", lambda: None)
+
+    def run(module, *arguments):
+        monkeypatch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
+        try:
+            with pytest.raises(SystemExit) as exit_info:
+                cli.run(module.main, module.FLAGS, module.__doc__)
+        finally:
+            for name in module.FLAGS:
+                module.FLAGS[name].unparse()
+        printed = capsys.readouterr()
+        return exit_info.value.code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def save_run():
+    """Makes the workdir of an untrained model, at step 7; `scale` multiplies its parameters."""
+
+    def save(workdir, config, scale=1.0, metrics=None):
+        network = model.from_config(config)
+        params = jax.jit(lambda key: model.init(network, key))(jax.random.key(0))
+        checkpoints = Checkpoints(workdir, config, "nothing")
+        checkpoints.save(
+            step=7,
+            params=jax.tree.map(lambda x: scale * x, params),
+            optimizer={"count": np.zeros(())},
+            data=iter(grain.MapDataset.range(3).to_iter_dataset()),
+            metrics=metrics,
+        )
+        checkpoints.close()
+        return workdir
+
+    return save

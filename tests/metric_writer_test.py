@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from midijax.metric_writer import MetricWriter
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_appends_a_line_per_call(tmp_path):
+    with MetricWriter(tmp_path, 0) as writer:
+        writer.write(1, loss=2.5)
+        writer.write(2, loss=2.25, learning_rate=0.1)
+        assert lines(tmp_path) == [
+            {"step": 1, "loss": 2.5},
+            {"step": 2, "loss": 2.25, "learning_rate": 0.1},
+        ]
+
+
+def test_a_resumed_run_drops_the_lines_past_its_checkpoint_and_the_torn_one(tmp_path):
+    with MetricWriter(tmp_path, 0) as writer:
+        for step in range(1, 6):
+            writer.write(step, loss=float(step))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    with MetricWriter(tmp_path, 3) as writer:
+        writer.write(4, loss=40.0)
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, 40.0),
+    ]
+
+
+def test_writes_for_tensorboard_where_it_is_installed(tmp_path):
+    pytest.importorskip("tensorboardX")
+    with MetricWriter(tmp_path, 0) as writer:
+        writer.write(1, loss=2.5)
+    assert any((tmp_path / "tensorboard").iterdir())
