@@ -54,6 +54,8 @@ class Checkpoints:
             _folder(workdir),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(1), _BEST]),
+                best_fn=_loss,  # without it orbax keeps no metrics on disk
+                best_mode="min",
                 enable_async_checkpointing=False,
             ),
         )
@@ -126,9 +128,11 @@ def load(workdir: str | Path) -> Loaded:
             f"'{workdir}' holds no checkpoint; train one with: "
             f"python -m midijax.train --workdir={workdir}"
         )
-    options = ocp.CheckpointManagerOptions(create=False)
+    options = ocp.CheckpointManagerOptions(best_fn=_loss, best_mode="min", create=False)
     with ocp.CheckpointManager(folder, options=options) as manager:
-        step = _best_step(manager)
+        step = manager.best_step()
+        if step is None:
+            step = manager.latest_step()
         if step is None:
             raise UserError(f"{folder} holds no complete checkpoint yet; let the training go on")
         config = config_lib.from_json(_read_run(manager, step)["config"])
@@ -146,12 +150,6 @@ def _folder(workdir: str | Path) -> Path:
 
 def _loss(metrics: dict[str, float]) -> float:
     return metrics[METRIC]
-
-
-def _best_step(manager: ocp.CheckpointManager) -> int | None:
-    validated = {step: manager.metrics(step) for step in manager.all_steps()}
-    losses = {step: _loss(metrics) for step, metrics in validated.items() if metrics}
-    return min(losses, key=losses.__getitem__) if losses else manager.latest_step()
 
 
 def _read_run(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

@@ -139,7 +139,9 @@ class Trainer:
         with (
             MetricWriter(self._workdir, self._step) as self._writer,
             contextlib.closing(self._checkpoints),
-            progress.bar(steps, total=config.num_steps, initial=self._step, desc="training") as bar,
+            progress.bar(
+                steps, total=config.num_steps, initial=self._step, desc="training", unit="step"
+            ) as bar,
         ):
             self._speed.restart(self._step)
             for self._step in bar:
