@@ -150,9 +150,11 @@ class Trainer:
                 if is_last or self._step % config.log_every_steps == 0:
                     self._log(report, bar)
                 if is_last or self._step % config.eval_every_steps == 0:
-                    self._save(self._evaluate(bar))
+                    self._write_report(bar)
+                    self._save(report, self._evaluate(bar))
                 elif self._step % config.checkpoint_every_steps == 0:
-                    self._save()
+                    self._write_report(bar)
+                    self._save(report)
 
     def _advance(self) -> dict[str, jax.Array]:
         """Takes one step and gives what it measured, without waiting for it."""
@@ -169,8 +171,10 @@ class Trainer:
         self._state = TrainState(*state)
         return step
 
-    def _save(self, validation: dict[str, float] | None = None) -> None:
-        self._write_report()
+    def _save(
+        self, report: dict[str, jax.Array], validation: dict[str, float] | None = None
+    ) -> None:
+        _check_finite(self._step, report)
         self._checkpoints.save(self._step, *self._state, self._batches, metrics=validation)
 
     def _log(self, report: dict[str, jax.Array], bar: tqdm.tqdm) -> None:
@@ -178,22 +182,20 @@ class Trainer:
         self._write_report(bar)
         self._unwritten = (self._step, report)
 
-    def _write_report(self, bar: tqdm.tqdm | None = None) -> None:
+    def _write_report(self, bar: tqdm.tqdm) -> None:
         if self._unwritten is None:
             return
         step, report = self._unwritten
         self._unwritten = None
+        _check_finite(step, report)
         values = {name: float(value) for name, value in report.items()}
-        _check_finite(step, values)
         events_per_second = self._speed.since_last(step)
         self._writer.write(step, **values, events_per_second=round(events_per_second, 1))
-        if bar is not None:
-            speed = f"{events_per_second:,.0f} events/s"
-            bar.set_postfix_str(f"loss {values['loss']:.3f} nats/event, {speed}")
+        speed = f"{events_per_second:,.0f} events/s"
+        bar.set_postfix_str(f"loss {values['loss']:.3f} nats/event, {speed}")
 
     def _evaluate(self, bar: tqdm.tqdm) -> dict[str, float]:
         """Scores the whole validation split and lets the model play."""
-        self._write_report(bar)
         scores = metrics.score(
             self._network,
             self._state.params,
@@ -240,10 +242,11 @@ class _Speed:
         return events / seconds
 
 
-def _check_finite(step: int, values: dict[str, float]) -> None:
-    if not math.isfinite(values["loss"] + values["gradient_norm"]):
+def _check_finite(step: int, report: dict[str, jax.Array]) -> None:
+    loss, norm, rate = (float(report[name]) for name in ("loss", "gradient_norm", "learning_rate"))
+    if not math.isfinite(loss + norm):
         raise UserError(
-            f"at step {step} the loss is {values['loss']} and the gradient norm "
-            f"{values['gradient_norm']} (learning rate {values['learning_rate']:.2g}); the last "
-            "good checkpoint is kept: train anew with a lower --config.optimizer.learning_rate"
+            f"at step {step} the loss is {loss} and the gradient norm {norm} (learning rate "
+            f"{rate:.2g}); the last good checkpoint is kept: train anew with a lower "
+            "--config.optimizer.learning_rate"
         )

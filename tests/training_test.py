@@ -124,14 +124,24 @@ def test_learns_a_repeated_batch_by_heart():
     assert report["loss"] < 0.3
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(folder, tmp_path):
-    optimizer = dataclasses.replace(SMALL.optimizer, name="sgd", learning_rate=3e38, clip_norm=0.0)
+@pytest.mark.parametrize("log_every_steps", [1, 100])
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
+    folder, tmp_path, monkeypatch, log_every_steps
+):
     config = dataclasses.replace(
-        SMALL, optimizer=dataclasses.replace(optimizer, warmup_steps=1), checkpoint_every_steps=1
+        SMALL, checkpoint_every_steps=1, eval_every_steps=6, log_every_steps=log_every_steps
     )
-    with pytest.raises(UserError, match=r"at step [0-9]+ the loss is (nan|inf)"):
-        training.Trainer(tmp_path, config, folder).run()
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
+    trainer = training.Trainer(tmp_path, config, folder)
+    advance = trainer._advance
+
+    def stumble_at_3():
+        return advance() | ({"loss": float("nan")} if trainer.step == 3 else {})
+
+    monkeypatch.setattr(trainer, "_advance", stumble_at_3)
+    with pytest.raises(UserError, match="at step 3 the loss is nan"):
+        trainer.run()
+    kept = [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
+    assert kept == ["2"]
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused(folder, tmp_path, monkeypatch):
