@@ -137,7 +137,11 @@ def load(workdir: str | Path) -> Loaded:
             raise UserError(f"{folder} holds no complete checkpoint yet; let the training go on")
         config = config_lib.from_json(_read_run(manager, step)["config"])
         model = model_lib.from_config(config)
-        wanted = jax.eval_shape(lambda key: model_lib.init(model, key), jax.random.key(0))
+        shapes = jax.eval_shape(lambda key: model_lib.init(model, key), jax.random.key(0))
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        wanted = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+        )
         params = manager.restore(
             step, args=ocp.args.Composite(params=ocp.args.StandardRestore(wanted))
         )["params"]

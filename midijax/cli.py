@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 from midijax.errors import UserError
 
@@ -26,8 +26,9 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
       doc: what `--help` prints before the flags.
 
     A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2;
-    after Ctrl-C the code is 130.
+    after Ctrl-C the code is 130. Libraries are heard only when something fails.
     """
+    logging.set_verbosity(logging.ERROR)
     try:
         if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
             print(help_text(flag_values, doc))

@@ -62,7 +62,7 @@ class EventVocabulary:
     @property
     def velocity_bin_size(self) -> int:
         """How many MIDI velocities share an event."""
-        return -(-MAX_VELOCITY // self.num_velocity_bins)
+        return -(-MAX_VELOCITY // max(1, self.num_velocity_bins))
 
     @functools.cached_property
     def kinds(self) -> np.ndarray:
@@ -122,21 +122,17 @@ class EventVocabulary:
         return tokens
 
     def decode(self, tokens: np.ndarray) -> Performance:
-        """The performance that a sequence of events tells; any sequence of ids will do.
+        """The performance that a sequence of events tells; any sequence of integers will do.
 
-        Notes have the velocity in the middle of their bin and last a step or more. A note-off ends
-        the note of its pitch that has sounded longest and is passed over if there is none; a note
-        that never ends stops with the last event.
+        Ids that are no event's are passed over. Notes have the velocity in the middle of their bin
+        and last a step or more. A note-off ends the note of its pitch that has sounded longest and
+        is passed over if there is none; a note that never ends stops with the last event.
 
         Args:
           tokens: event ids, (events,).
-
-        Raises:
-          ValueError: an id outside 0..size-1.
         """
         tokens = np.asarray(tokens, np.int64).reshape(-1)
-        if len(tokens) and (tokens.min() < 0 or tokens.max() >= self.size):
-            raise ValueError(f"event ids must be in 0..{self.size - 1}")
+        tokens = tokens[(tokens >= 0) & (tokens < self.size)]
         kinds, values = self.kinds[tokens], self.values[tokens]
         steps = np.cumsum(np.where(kinds == TIME_SHIFT, values, 0))
         is_on = kinds == NOTE_ON

@@ -3,6 +3,7 @@
 Shapes: B batch, T time.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +17,13 @@ from midijax.config import Config, DataConfig
 from midijax.events import TIME_SHIFT, EventVocabulary
 from midijax.performance import Performance
 
+CACHED_PERFORMANCES = 1024  # with the pedal folded in: some 100 kB each
 PAD = -1  # fills a window that the end of its performance cuts short
 
 
 class Windows:
-    """Which windows an epoch holds: each performance as many as it fills, so that every moment of
-    the music is as likely as any other.
+    """Which windows an epoch holds: each performance as many as it fills, their beginnings spread
+    evenly over its notes.
     """
 
     def __init__(self, num_events: Sequence[int], data: DataConfig, seed: int):
@@ -60,6 +62,7 @@ class CutWindows(grain.transforms.RandomMap):
     ):
         """Takes the records of a split and how to cut them."""
         self._records = records
+        self._performance = functools.lru_cache(CACHED_PERFORMANCES)(self._read)
         self._windows = windows
         self._vocabulary = vocabulary
         self._data = data
@@ -74,10 +77,12 @@ class CutWindows(grain.transforms.RandomMap):
 
     def _cut(self, window: int, rng: np.random.Generator) -> np.ndarray:
         record, moment = self._windows.draw(window, rng)
-        performance = corpus.unpack(self._records[record])[1].apply_sustain()
-        tokens_T = cut(performance, moment, self._vocabulary, self._data, rng)
+        tokens_T = cut(self._performance(record), moment, self._vocabulary, self._data, rng)
         missing = self._data.sequence_length - len(tokens_T)
         return np.pad(tokens_T, (0, missing), constant_values=PAD)
+
+    def _read(self, record: int) -> Performance:
+        return corpus.unpack(self._records[record])[1].apply_sustain()
 
 
 def cut(
@@ -114,9 +119,9 @@ def training_batches(folder: str | Path, config: Config) -> grain.DatasetIterato
 
     The iterator's state is its position: saved with a checkpoint, it goes on where it was.
     """
+    records = corpus.open_split(folder, "train")
     entries = corpus.read_manifest(folder).performances["train"]
     windows = Windows([entry.events for entry in entries], config.data, config.seed)
-    records = corpus.open_split(folder, "train")
     return iter(
         grain.MapDataset.range(len(windows))
         .seed(config.seed)
@@ -128,13 +133,15 @@ def training_batches(folder: str | Path, config: Config) -> grain.DatasetIterato
     )
 
 
-def whole_sequences(
-    folder: str | Path, split: str, vocabulary: EventVocabulary
-) -> list[np.ndarray]:
-    """Every performance of a split as events, as played: no augmentation, always the same."""
-    return [
-        vocabulary.encode(corpus.unpack(record)[1]) for record in corpus.open_split(folder, split)
-    ]
+def validation_sequences(folder: str | Path, vocabulary: EventVocabulary) -> list[np.ndarray]:
+    """Every performance of the validation split as events, as played: always the same.
+
+    Empty where the corpus has no such split.
+    """
+    if "validation" not in corpus.read_manifest(folder).shards:
+        return []
+    records = corpus.open_split(folder, "validation")
+    return [vocabulary.encode(corpus.unpack(record)[1]) for record in records]
 
 
 def fingerprint(folder: str | Path) -> str:

@@ -67,9 +67,17 @@ def matmul(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
 
 
 def _over_time(a_TxBxM: jax.Array, b_TxBxN: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """Sum over time and batch of the outer products of `a` and `b`, (M, N)."""
-    a_MxTB = a_TxBxM.reshape(-1, a_TxBxM.shape[-1]).T
-    return matmul(a_MxTB, b_TxBxN.reshape(-1, b_TxBxN.shape[-1]), dtype)
+    """Sum over time and batch of the outer products of `a` and `b`, (M, N).
+
+    Time and batch stay apart: merged, a batch divided over devices would have to be gathered.
+    """
+    time_and_batch = ((0, 1), (0, 1))
+    return jax.lax.dot_general(
+        a_TxBxM.astype(dtype),
+        b_TxBxN.astype(dtype),
+        (time_and_batch, ((), ())),
+        preferred_element_type=jnp.promote_types(dtype, jnp.float32),
+    )
 
 
 def _activate(gates_G: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:

@@ -119,9 +119,7 @@ class Trainer:
         self._state = initial_state(config, self._network, self._mesh)
         self._train_step = make_train_step(config, self._network, self._mesh)
         self._batches = input_pipeline.training_batches(corpus_folder, config)
-        self._validation = input_pipeline.whole_sequences(
-            corpus_folder, "validation", config.vocabulary
-        )
+        self._validation = input_pipeline.validation_sequences(corpus_folder, config.vocabulary)
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
         self._step = self._resume()
         self._unwritten: tuple[int, dict[str, jax.Array]] | None = None
@@ -143,18 +141,19 @@ class Trainer:
                 steps, total=config.num_steps, initial=self._step, desc="training", unit="step"
             ) as bar,
         ):
+            if not self._validation:
+                bar.write("no validation split: the latest checkpoint will count as the best")
             self._speed.restart(self._step)
             for self._step in bar:
                 report = self._advance()
                 is_last = self._step == config.num_steps
                 if is_last or self._step % config.log_every_steps == 0:
                     self._log(report, bar)
-                if is_last or self._step % config.eval_every_steps == 0:
+                to_evaluate = is_last or self._step % config.eval_every_steps == 0
+                if to_evaluate or self._step % config.checkpoint_every_steps == 0:
                     self._write_report(bar)
-                    self._save(report, self._evaluate(bar))
-                elif self._step % config.checkpoint_every_steps == 0:
-                    self._write_report(bar)
-                    self._save(report)
+                    _check_finite(self._step, report)
+                    self._save(self._evaluate(bar) if to_evaluate else None)
 
     def _advance(self) -> dict[str, jax.Array]:
         """Takes one step and gives what it measured, without waiting for it."""
@@ -171,10 +170,7 @@ class Trainer:
         self._state = TrainState(*state)
         return step
 
-    def _save(
-        self, report: dict[str, jax.Array], validation: dict[str, float] | None = None
-    ) -> None:
-        _check_finite(self._step, report)
+    def _save(self, validation: dict[str, float] | None) -> None:
         self._checkpoints.save(self._step, *self._state, self._batches, metrics=validation)
 
     def _log(self, report: dict[str, jax.Array], bar: tqdm.tqdm) -> None:
@@ -194,8 +190,14 @@ class Trainer:
         speed = f"{events_per_second:,.0f} events/s"
         bar.set_postfix_str(f"loss {values['loss']:.3f} nats/event, {speed}")
 
-    def _evaluate(self, bar: tqdm.tqdm) -> dict[str, float]:
-        """Scores the whole validation split and lets the model play."""
+    def _evaluate(self, bar: tqdm.tqdm) -> dict[str, float] | None:
+        """Lets the model play, and scores the whole validation split if there is one."""
+        self._write_sample()
+        validation = self._score(bar) if self._validation else None
+        self._speed.restart(self._step)
+        return validation
+
+    def _score(self, bar: tqdm.tqdm) -> dict[str, float]:
         scores = metrics.score(
             self._network,
             self._state.params,
@@ -207,8 +209,6 @@ class Trainer:
         values = {METRIC: scores.nats_per_event, "accuracy": scores.accuracy}
         self._writer.write(self._step, **{f"validation_{name}": values[name] for name in values})
         bar.write(f"step {self._step:,}: validation {scores.nats_per_event:.4f} nats/event")
-        self._write_sample()
-        self._speed.restart(self._step)
         return values
 
     def _write_sample(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 from midijax import corpus, etudes, input_pipeline
 from midijax.config import Config, DataConfig
 from midijax.corpus import Recording
+from midijax.errors import UserError
 from midijax.events import NOTE_ON, PERFORMANCE_RNN
 from midijax.input_pipeline import PAD, Windows
 from midijax.performance import NOTE_DTYPE, Performance
@@ -95,20 +96,31 @@ def test_max_performances_draws_that_many_by_seed():
     assert len(set.union(*drawn)) > 2
 
 
-def test_augmentation_transposes_and_stretches_within_its_limits(folder):
-    def moments(data, count=12):
-        batches = take(input_pipeline.training_batches(folder, config(data)), count)
-        return [row[row != PAD] for row in np.concatenate(batches)]
+def cut(data, seed):
+    rng = np.random.default_rng(seed)
+    return input_pipeline.cut(random_performance(), 0.3, PERFORMANCE_RNN, data, rng)
 
-    plain = moments(PLAIN)
-    moved = moments(dataclasses.replace(PLAIN, max_transpose=3))
-    shifts = {
-        int(PERFORMANCE_RNN.values[b][0]) - int(PERFORMANCE_RNN.values[a][0])
-        for before, after in zip(plain, moved, strict=True)
-        for a, b in [(notes_on(before)[:1], notes_on(after)[:1])]
-        if len(a) and len(b)
-    }
-    assert min(shifts) == -3 and max(shifts) == 3
+
+def test_transpositions_reach_their_limits_and_no_further():
+    plain = notes_on(cut(PLAIN, 0))
+    moved = dataclasses.replace(PLAIN, max_transpose=3)
+    shifts = {int(shift) for seed in range(60) for shift in notes_on(cut(moved, seed)) - plain}
+    assert shifts == {-3, -2, -1, 0, 1, 2, 3}
+
+
+def test_stretching_moves_every_event_by_the_same_share():
+    data = dataclasses.replace(PLAIN, max_stretch=0.25, sequence_length=600)
+    plain = dataclasses.replace(PLAIN, sequence_length=600)
+    length = PERFORMANCE_RNN.decode(cut(plain, 0)).duration
+    shares = [PERFORMANCE_RNN.decode(cut(data, seed)).duration / length for seed in range(60)]
+    assert 0.74 < min(shares) < 0.8 and 1.2 < max(shares) < 1.26
+
+
+def test_a_corpus_without_training_files_is_refused_by_name(tmp_path):
+    recording = Recording.of("held out", etudes.compose(0))
+    corpus.write(tmp_path / "corpus", {"validation": [recording]})
+    with pytest.raises(UserError, match="no train split"):
+        input_pipeline.training_batches(tmp_path / "corpus", config())
 
 
 def notes_on(tokens):

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from midijax import corpus, etudes, midi, model, training
+from midijax import checkpoint, corpus, etudes, midi, model, training
 from midijax.config import TINY, DataConfig, ModelConfig, OptimizerConfig
 from midijax.corpus import Recording
 from midijax.errors import UserError
@@ -80,6 +80,15 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(folder, finished, tmp_path
     assert resumed.step == 4
     resumed.run()
     assert losses(tmp_path) == losses(finished)
+
+
+def test_trains_on_a_single_recording_and_keeps_the_latest(tmp_path):
+    recording = Recording.of("alone", etudes.compose(0))
+    corpus.write(tmp_path / "alone", {"train": [recording]})
+    training.Trainer(tmp_path / "run", SMALL, tmp_path / "alone").run()
+    assert not [line for line in lines(tmp_path / "run") if "validation_nats_per_event" in line]
+    assert (tmp_path / "run" / "samples" / "step-0000006.mid").exists()
+    assert checkpoint.load(tmp_path / "run").step == 6
 
 
 def test_a_finished_run_has_nothing_left_to_do(folder, finished):
