@@ -8,7 +8,7 @@ def get_config() -> Config:
     """381 events (no velocities), 2 x 512, RMSprop 0.01, batches of 64 x 800 events, 100 files."""
     return Config(
         vocabulary=NOTEBOOK,
-        model=ModelConfig(num_layers=2, dropout_rate=0.0),
+        model=ModelConfig(num_layers=2, dropout_rate=0.0, dtype="bfloat16"),
         data=DataConfig(
             batch_size=64,
             sequence_length=800,
@@ -16,6 +16,10 @@ def get_config() -> Config:
             max_stretch=0.0,
             max_performances=100,
         ),
-        optimizer=OptimizerConfig(name="rmsprop", learning_rate=0.01, schedule="constant"),
-        num_steps=1_000,
+        optimizer=OptimizerConfig(
+            name="rmsprop", learning_rate=0.01, schedule="constant", warmup_steps=0
+        ),
+        num_steps=140,
+        eval_every_steps=35,
+        checkpoint_every_steps=35,
     )

@@ -29,7 +29,18 @@ _META_NAMES = {
 
 
 class MidiError(UserError):
-    """A MIDI file that cannot be read or written: one sentence with the file and the reason."""
+    """A MIDI file that cannot be read: what it is called, and the reason."""
+
+    def __init__(self, name: object, reason: str) -> None:
+        super().__init__(str(name), reason)  # both, so that it survives pickling
+
+    def __str__(self) -> str:
+        return "{}: {}".format(*self.args)
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be read, without its name."""
+        return self.args[1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,10 +88,10 @@ def parse(data: bytes, name: str) -> MidiFile:
     """
     start = data.find(b"MThd", 0, MAX_PREAMBLE)
     if start < 0:
-        raise MidiError(f"{name}: not a MIDI file ({'no MThd header' if data else 'it is empty'})")
+        raise MidiError(name, f"not a MIDI file ({'no MThd header' if data else 'it is empty'})")
     header = data[start + 8 : start + 14]
     if len(header) < 6:
-        raise MidiError(f"{name}: the file ends within its header; fetch it again")
+        raise MidiError(name, "the file ends within its header; fetch it again")
     midi_format, num_tracks, division = (int.from_bytes(header[i : i + 2]) for i in (0, 2, 4))
     repairs = [] if start == 0 else ["bytes before the header"]
     if midi_format > 2:
@@ -96,13 +107,11 @@ def _resolution(division: int, name: str) -> tuple[int | None, float | None]:
     """Ticks per quarter note or, for SMPTE, per second."""
     if division < 0x8000:
         if not division:
-            raise MidiError(
-                f"{name}: its header gives 0 ticks per quarter note, which tells no time"
-            )
+            raise MidiError(name, "its header gives 0 ticks per quarter note, which tells no time")
         return division, None
     frames, ticks_per_frame = 256 - (division >> 8), division & 0xFF
     if frames not in FRAME_RATES or not ticks_per_frame:
-        raise MidiError(f"{name}: unknown SMPTE division {frames} x {ticks_per_frame}")
+        raise MidiError(name, f"unknown SMPTE division {frames} x {ticks_per_frame}")
     return None, FRAME_RATES[frames] * ticks_per_frame
 
 
@@ -118,7 +127,7 @@ def _tracks(data: bytes, header: int, name: str, repairs: list[str]) -> list[Tra
             messages_left -= tracks[-1].counts.total()
             if len(tracks) > MAX_TRACKS or messages_left <= 0:
                 raise MidiError(
-                    f"{name}: over {MAX_TRACKS} tracks or {MAX_MESSAGES} messages; split it"
+                    name, f"over {MAX_TRACKS} tracks or {MAX_MESSAGES} messages; split it"
                 )
         elif "unknown chunk" not in repairs:
             repairs.append("unknown chunk")

@@ -54,6 +54,14 @@ def reject(arguments: list[str]) -> None:
         raise UserError(f"unknown argument '{arguments[0]}'; --help lists what there is")
 
 
+def path(text: str) -> Path:
+    """The path that a flag or an argument names, `~` standing for the home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"'{text}' names no home folder; write the path out") from error
+
+
 def help_text(flag_values: flags.FlagValues, doc: str) -> str:
     """The command's description and its flags, each with its values or default."""
     lines = [doc.strip(), "", "Flags:"]

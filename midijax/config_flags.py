@@ -2,8 +2,10 @@
 
 import dataclasses
 import difflib
+import functools
 import runpy
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,30 @@ from midijax.errors import UserError
 
 
 def load(path: str | Path) -> Config:
-    """Runs an experiment file and returns what its `get_config()` gives."""
+    """Runs an experiment file and returns what its `get_config()` gives.
+
+    Raises UserError with the file's name for whatever goes wrong in it.
+    """
     if not Path(path).is_file():
         raise UserError(f"--config={path} is no file; the experiments lie in experiments/*.py")
-    namespace = runpy.run_path(str(path))
-    if not callable(namespace.get("get_config")):
+    get_config = _attempt(path, functools.partial(runpy.run_path, str(path))).get("get_config")
+    if not callable(get_config):
         raise UserError(f"{path} defines no get_config(); see experiments/tiny.py for the form")
-    config = namespace["get_config"]()
+    config = _attempt(path, get_config)
     if not isinstance(config, Config):
         raise UserError(f"{path}: get_config() must return a midijax.config.Config")
     return config
+
+
+def _attempt(path: str | Path, function: Callable[[], Any]) -> Any:
+    """What a function of the user's gives; its errors become one sentence."""
+    try:
+        return function()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: {type(error).__name__}: {reason}") from error
 
 
 def override(config: Config, assignments: list[str]) -> Config:

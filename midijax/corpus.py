@@ -66,6 +66,11 @@ def unpack(record: bytes) -> tuple[str, Performance]:
     return name, Performance(arrays[NOTE_DTYPE], arrays[PEDAL_DTYPE])
 
 
+def digest(performance: Performance) -> str:
+    """The SHA-256, in hexadecimal, of the notes and the pedal, whatever the name."""
+    return hashlib.sha256(pack("", performance)).hexdigest()
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """What the manifest says of one performance.
@@ -102,7 +107,7 @@ class Recording:
             seconds=round(performance.duration, 3),
             notes=len(performance.notes),
             events=len(PERFORMANCE_RNN.encode(performance)),
-            sha256=hashlib.sha256(pack("", performance)).hexdigest(),
+            sha256=digest(performance),
         )
         return cls(entry, pack(name, performance))
 

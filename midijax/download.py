@@ -32,7 +32,7 @@ def fetch(url: str, path: str | Path, sha256: str) -> Path:
     here or in the next call. Raises UserError if the server fails for good, or if the file is not
     the one whose SHA-256 (in hexadecimal) is given; then nothing is left under `path`.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
     if path.is_file() and _sha256_of(path) == sha256:
         return path
     part = path.with_name(path.name + ".part")

@@ -9,6 +9,11 @@ class UserError(Exception):
     Commands print it and leave with exit code 2 (`midijax.cli.run`).
     """
 
+    @property
+    def reason(self) -> str:
+        """The error for a list that names the file already."""
+        return str(self)
+
 
 def require(valid: bool, name: str, value: Any, allowed: str) -> None:
     """Unless `valid`, raises a UserError that says what the value of `name` must be."""

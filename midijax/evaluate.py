@@ -78,13 +78,14 @@ Skipped = list[tuple[str, str]]
 def main(arguments: list[str]) -> None:
     """Scores the model, prints the figures and writes them if asked to."""
     cli.reject(arguments)
-    if _JSON.value:
-        _check_writable(Path(_JSON.value))
+    json_path = cli.path(_JSON.value) if _JSON.value else None
+    if json_path:
+        _check_writable(json_path)
     from midijax import checkpoint, metrics, model  # JAX, after --help and bad flags
     from midijax.compilation import enable_compile_cache
 
     enable_compile_cache()
-    loaded = checkpoint.load(Path(_WORKDIR.value).expanduser())
+    loaded = checkpoint.load(cli.path(_WORKDIR.value))
     vocabulary, network = loaded.config.vocabulary, model.from_config(loaded.config)
     data, skipped = _data(), Skipped()
     sequences = _sequences(_performances(data, _SPLIT.value, skipped), vocabulary)
@@ -106,8 +107,8 @@ def main(arguments: list[str]) -> None:
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
     }
     print(table(report))
-    if _JSON.value:
-        atomic.write_text(_JSON.value, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    if json_path:
+        atomic.write_text(json_path, json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
 def table(report: dict[str, Any]) -> str:
@@ -133,7 +134,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 _RATIOS = ("nats_per_event", "nats_per_note", "nats_per_second", "accuracy")
-_KIND_ROWS = ("nats_per_event", "accuracy", "count")
+_KIND_ROWS = (*_RATIOS, "count")
 
 
 def _row(title: str, name: str, columns: Any) -> tuple[str, str, str]:
@@ -149,10 +150,10 @@ def _cell(value: float | int | None) -> str:
 
 def _data() -> Path:
     if _DATA.value is None:
-        data = Path(_WORKDIR.value).expanduser() / "etudes"
+        data = cli.path(_WORKDIR.value) / "etudes"
         missing = f"{_WORKDIR.value} was not trained on the études; name what to foretell by --data"
     else:
-        data = Path(_DATA.value).expanduser()
+        data = cli.path(_DATA.value)
         missing = f"--data={data} does not exist; name a prepared corpus or MIDI files"
     if not data.exists():
         raise UserError(missing)
@@ -172,9 +173,8 @@ def _performances(data: Path, split: str, skipped: Skipped) -> Iterator[Performa
         try:
             yield midi.read_bytes(source.read(), source.name)
         except UserError as error:
-            reason = str(error).removeprefix(f"{source.name}: ")
-            skipped.append((source.name, reason))
-            print(f"skipped {source.name}: {reason}", file=sys.stderr)
+            skipped.append((source.name, error.reason))
+            print(f"skipped {source.name}: {error.reason}", file=sys.stderr)
 
 
 def _sequences(

@@ -18,17 +18,15 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from midijax import atomic, cli, etudes, midi, plots, progress, workers
+from midijax import atomic, cli, etudes, midi, plots, progress, sources, workers
 from midijax.errors import UserError
 from midijax.performance import NUM_PITCHES
-from midijax.sources import MIDI_SUFFIXES
 from midijax.survey import (
     SHORTEST_MILLISECONDS,
     Catalogue,
     Measures,
     Survey,
     logarithmic_bins,
-    printable,
     survey_file,
     survey_performance,
 )
@@ -56,33 +54,18 @@ FILES_PER_ERRAND = 4
 def main(arguments: list[str]) -> None:
     """Surveys what the arguments name."""
     cli.reject([argument for argument in arguments if argument.startswith("-")])
-    paths = list(dict.fromkeys(path for argument in arguments for path in find(argument)))
+    found = (path for argument in arguments for path in sources.midi_files(cli.path(argument)))
+    paths = list(dict.fromkeys(found))
     catalogue = Catalogue()
     for survey in _survey_files(paths) if arguments else _survey_etudes():
         catalogue.add(survey)
-    title = printable(", ".join(arguments)) or "the études that come with midijax"
+    title = sources.printable(", ".join(arguments)) or "the études that come with midijax"
     print(table(title, catalogue))
     if _JSON.value:
         figures = {"total": catalogue.total(), "files": catalogue.files}
-        atomic.write_text(_JSON.value, json.dumps(figures, indent=1) + "\n")
+        atomic.write_text(cli.path(_JSON.value), json.dumps(figures, indent=1) + "\n")
     if _PLOTS_DIR.value:
-        _draw(catalogue, paths, Path(_PLOTS_DIR.value))
-
-
-def find(path: str) -> list[Path]:
-    """The file itself, or all MIDI files of a folder and its subfolders, by name."""
-    if not Path(path).exists():
-        raise UserError(f"'{path}' does not exist; name a MIDI file or a folder of them")
-    if not Path(path).is_dir():
-        return [Path(path)]
-    found = sorted(
-        file
-        for file in Path(path).rglob("*")
-        if file.suffix.lower() in MIDI_SUFFIXES and file.is_file() and file.name[:2] != "._"
-    )
-    if not found:
-        raise UserError(f"'{path}' holds no {' or '.join(MIDI_SUFFIXES)} files")
-    return found
+        _draw(catalogue, paths, cli.path(_PLOTS_DIR.value))
 
 
 def _survey_etudes() -> Iterator[Survey]:

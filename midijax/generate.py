@@ -154,6 +154,7 @@ def _generate(
         legal_BxV = grammar.legal_events(vocabulary, state.grammar, limits)
         event_keys_B = jax.vmap(jax.random.fold_in)(keys_B, state.count_B)
         token_B = sampling.draw(event_keys_B, logits_BxV, legal_BxV, temperature, filters)
+        token_B = grammar.shorten(vocabulary, state.grammar, limits, token_B)
         played = grammar.advance(vocabulary, state.grammar, token_B)
         state = _State(token_B, carry, played, state.count_B + ~done_B)
         return state, jnp.where(done_B, PAD, token_B)

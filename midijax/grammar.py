@@ -49,26 +49,41 @@ def legal_events(vocabulary: EventVocabulary, state: GrammarState, limits: Limit
     """The events that may come next, bool (B, V).
 
     A note sounds for a step at least and for `max_note_steps` at most: one that has reached them
-    leaves no choice but to release it. Time never goes past `max_steps`. Before that, and from any
-    state that legal events lead to, some event is legal: after a velocity a silent pitch, with a
-    note at its limit that note's release, and else the time-shift by one step.
+    leaves no choice but to release it. While there is time left, every time-shift is legal, to be
+    cut by `shorten`: to forbid the long ones would turn their probability into more notes. From any
+    state that such events lead to, some event is legal until `max_steps` have passed: after a
+    velocity a silent pitch, with a note at its limit that note's release, and else a time-shift.
     """
     age_BxP = state.age_BxP
     silent_BxP = age_BxP == SILENT
     overdue_BxP = age_BxP >= limits.max_note_steps
     overdue_Bx1 = overdue_BxP.any(axis=1, keepdims=True)
     free_Bx1 = ~state.after_velocity_B[:, None]
-    note_room_BxP = jnp.where(silent_BxP, limits.max_steps, limits.max_note_steps - age_BxP)
-    room_B = jnp.minimum(note_room_BxP.min(axis=1), limits.max_steps - state.elapsed_B)
-    shifts_S = jnp.arange(1, vocabulary.max_shift_steps + 1)
+    shift_Bx1 = free_Bx1 & (_room(state, limits) > 0)[:, None]
     velocity_Bx1 = free_Bx1 & ~overdue_Bx1 & silent_BxP.any(axis=1, keepdims=True)
     legal_by_kind = {
         NOTE_ON: silent_BxP & ~overdue_Bx1,
         NOTE_OFF: free_Bx1 & (age_BxP >= 1) & (overdue_BxP | ~overdue_Bx1),
-        TIME_SHIFT: free_Bx1 & (shifts_S <= room_B[:, None]),
+        TIME_SHIFT: shift_Bx1.repeat(vocabulary.max_shift_steps, axis=1),
         VELOCITY: velocity_Bx1.repeat(vocabulary.num_velocity_bins, axis=1),
     }
     return jnp.concatenate([legal_by_kind[kind] for kind in sorted(legal_by_kind)], axis=1)
+
+
+def shorten(
+    vocabulary: EventVocabulary, state: GrammarState, limits: Limits, token_B: jax.Array
+) -> jax.Array:
+    """Cuts time-shifts that lead past a limit to end there; other events are left, int32 (B,)."""
+    is_shift_B = jnp.asarray(vocabulary.kinds)[token_B] == TIME_SHIFT
+    longest_B = vocabulary.shift_base - 1 + _room(state, limits)
+    return jnp.where(is_shift_B, jnp.minimum(token_B, longest_B), token_B)
+
+
+def _room(state: GrammarState, limits: Limits) -> jax.Array:
+    """The steps until the first sounding note or the performance reaches its limit, int32 (B,)."""
+    is_silent_BxP = state.age_BxP == SILENT
+    left_BxP = jnp.where(is_silent_BxP, limits.max_steps, limits.max_note_steps - state.age_BxP)
+    return jnp.minimum(left_BxP.min(axis=1), limits.max_steps - state.elapsed_B)
 
 
 def advance(vocabulary: EventVocabulary, state: GrammarState, token_B: jax.Array) -> GrammarState:

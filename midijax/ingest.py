@@ -48,7 +48,7 @@ def parse(name: str, data: bytes) -> Recording | str:
     try:
         return Recording.of(name, midi.read_bytes(data, name))
     except UserError as error:
-        return str(error).removeprefix(f"{name}: ")
+        return error.reason
     except Exception as error:  # a fault of ours must not cost the other files
         return f"unexpected {type(error).__name__}: {error}"
 

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from midijax import atomic
+from midijax.errors import UserError
 
 
 class MetricWriter:
     """Appends one line per call to `metrics.jsonl` in a workdir."""
 
     def __init__(self, workdir: Path, first_step: int):
-        """Opens the file, less the lines past `first_step` that a stopped run left behind."""
+        """Opens the file, less the lines past `first_step` that a stopped run left behind.
+
+        Raises UserError if a line of it is damaged; of a last one without an end it makes no fuss.
+        """
         path = workdir / "metrics.jsonl"
         atomic.write_text(path, "".join(_lines_up_to(path, first_step)))
         self._file = path.open("a", buffering=1)
@@ -37,8 +41,21 @@ class MetricWriter:
 def _lines_up_to(path: Path, last_step: int) -> list[str]:
     if not path.exists():
         return []
-    complete = (line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n"))
-    return [line for line in complete if json.loads(line)["step"] <= last_step]
+    *lines, _ = path.read_bytes().split(b"\n")  # the last is empty, or torn by a kill
+    steps = [_step(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    return [
+        f"{line.decode()}\n" for line, step in zip(lines, steps, strict=True) if step <= last_step
+    ]
+
+
+def _step(line: bytes, place: str) -> int:
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        step = None
+    if type(step) is not int:
+        raise UserError(f"{place}: no JSON object with a whole 'step'; mend or delete that line")
+    return step
 
 
 def _tensorboard(folder: Path, first_step: int) -> Any:

@@ -1,7 +1,8 @@
-"""How well a model foretells music: likelihood and accuracy, per event, note and second."""
+"""How well a model foretells music: likelihood and accuracy, per event, note and second.
 
-# Shapes: B rows, T events of a chunk, N events of a row, L layers, H hidden units, V vocabulary,
-# K kinds of event.
+Shapes: B rows, T events of a chunk, N events of a row, L layers, H hidden units, V vocabulary,
+K kinds of event.
+"""
 
 import collections
 import dataclasses
@@ -69,7 +70,11 @@ class Scores:
         return _ratio(sum(self.correct), self.events)
 
     def to_json(self) -> dict[str, Any]:
-        """The ratios, also by kind of event; None where there was nothing to divide by."""
+        """The ratios, also by kind of event; None where there was nothing to divide by.
+
+        Notes are note-ons and seconds those of the music for every kind, so that the nats per note
+        or second of the kinds add up to those of all events.
+        """
         names = ("nats_per_event", "nats_per_note", "nats_per_second", "accuracy")
         ratios = {name: _finite_or_none(getattr(self, name)) for name in names}
         kinds = zip(KIND_NAMES, self.nats, self.count, self.correct, strict=True)
@@ -78,6 +83,8 @@ class Scores:
                 "count": count,
                 "nats": _finite_or_none(nats),
                 "nats_per_event": _finite_or_none(_ratio(nats, count)),
+                "nats_per_note": _finite_or_none(_ratio(nats, self.count[NOTE_ON])),
+                "nats_per_second": _finite_or_none(_ratio(nats, self.seconds)),
                 "accuracy": _finite_or_none(_ratio(correct, count)),
             }
             for name, nats, count, correct in kinds

@@ -81,12 +81,12 @@ def read_bytes(data: bytes, name: str) -> Performance:
     )
     num_notes = len(performance.notes)
     if not num_notes:
-        raise MidiError(f"{name}: no notes in it (percussion is left out)")
+        raise MidiError(name, "no notes in it (percussion is left out)")
     if num_notes > MAX_NOTES:
-        raise MidiError(f"{name}: too many notes ({num_notes}, at most {MAX_NOTES}); split it")
+        raise MidiError(name, f"too many notes ({num_notes}, at most {MAX_NOTES}); split it")
     if performance.duration > MAX_SECONDS:
         hours = f"{performance.duration / 3600:.1f} hours, at most {MAX_SECONDS / 3600:.0f}"
-        raise MidiError(f"{name}: too long ({hours}); cut it, or mend its tempo")
+        raise MidiError(name, f"too long ({hours}); cut it, or mend its tempo")
     return performance
 
 
@@ -143,16 +143,16 @@ def _load(path: str | os.PathLike[str]) -> bytes:
     try:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "no regular file"
-            raise MidiError(f"{path}: this is {kind}, not a MIDI file")
+            raise MidiError(path, f"this is {kind}, not a MIDI file")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise MidiError(f"{path}: cannot be read ({error.strerror})") from error
+        raise MidiError(path, f"cannot be read ({error.strerror})") from error
 
 
 def _parse(data: bytes, name: str) -> _smf.MidiFile:
     if len(data) > MAX_BYTES:
-        raise MidiError(f"{name}: too large (over {MAX_BYTES // 2**20} MiB); split it")
+        raise MidiError(name, f"too large (over {MAX_BYTES // 2**20} MiB); split it")
     return _smf.parse(data, name)
 
 

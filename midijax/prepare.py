@@ -70,12 +70,14 @@ def main(arguments: list[str]) -> None:
     cli.reject(arguments)
     if _DATASET.value and _INPUT.value:
         raise UserError("--input and --dataset exclude each other; give one of them")
-    output_dir = Path(_OUTPUT_DIR.value or Path("runs/data", _default_name())).expanduser()
+    inputs = [cli.path(text) for text in _INPUT.value]
+    output_dir = cli.path(_OUTPUT_DIR.value or f"runs/data/{_default_name(inputs)}")
     with (
         atomic.new_folder(output_dir) as folder,
         tempfile.TemporaryFile(dir=folder) as spool,
     ):
-        inputs = [_download()] if _DATASET.value else _INPUT.value
+        if _DATASET.value:
+            inputs = [_download()]
         collection = Collection(spool)
         readings = _read_files(inputs) if inputs else _compose()
         for reading in readings:
@@ -85,19 +87,19 @@ def main(arguments: list[str]) -> None:
     print(f"Written to {output_dir}; train on it: python -m midijax.train --data={output_dir}")
 
 
-def _default_name() -> str:
-    if _INPUT.value:
-        path = Path(_INPUT.value[0]).resolve()
+def _default_name(inputs: list[Path]) -> str:
+    if inputs:
+        path = inputs[0].resolve()
         return path.stem if path.is_file() else path.name
     return _DATASET.value or "etudes"
 
 
-def _download() -> str:
+def _download() -> Path:
     url, sha256 = MAESTRO_V3
-    return str(download.fetch(url, Path(_CACHE_DIR.value, Path(url).name), sha256))
+    return download.fetch(url, cli.path(_CACHE_DIR.value) / Path(url).name, sha256)
 
 
-def _read_files(inputs: list[str]) -> Iterator[Reading]:
+def _read_files(inputs: list[Path]) -> Iterator[Reading]:
     found: list[Source] = [source for path in inputs for source in sources.find(path)]
     num_workers = _NUM_WORKERS.value or workers.num_cores()
     readings = ingest.read_all(found, min(num_workers, len(found)))
@@ -109,14 +111,14 @@ def _compose() -> Iterator[Reading]:
         yield Reading(name, Recording.of(name, performance))
 
 
-def _write(folder: Path, collection: Collection, inputs: list[str]) -> Manifest:
+def _write(folder: Path, collection: Collection, inputs: list[Path]) -> Manifest:
     recordings = collection.by_split(_SEED.value, _VALIDATION_FRACTION.value)
     if not any(recordings.values()):
         name, reason = collection.skipped[0]
         raise UserError(f"not one of the files could be read; '{name}', to begin with, {reason}")
     provenance = {
         "dataset": _DATASET.value or ("" if inputs else "etudes"),
-        "inputs": inputs,
+        "inputs": [str(path) for path in inputs],
         "seed": _SEED.value,
         "validation_fraction": _VALIDATION_FRACTION.value,
     }

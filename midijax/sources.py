@@ -10,18 +10,19 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from midijax import midi
 from midijax.errors import UserError
 
 MIDI_SUFFIXES = (".mid", ".midi")
 
-
 # Column names of MAESTRO's CSV, then plainer ones.
 _FILE_COLUMNS = ("midi_filename", "file")
 _COMPOSER_COLUMNS = ("canonical_composer", "composer")
 _TITLE_COLUMNS = ("canonical_title", "title")
+
+_Found = TypeVar("_Found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,20 +48,43 @@ def find(path: str | Path) -> list[Source]:
 
     What macOS adds to archives is left out. Raises UserError if there is nothing to be found.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
     if path.is_file() and path.suffix.lower() in MIDI_SUFFIXES:
-        return [Source(_printable(path.name), functools.partial(_read_file, path))]
+        return [Source(printable(path.name), functools.partial(_read_file, path))]
     members = dict(sorted(_members(path).items()))
     metadata = _metadata(members)
     root = path.resolve().name
     sources = [
-        Source(_printable(posixpath.join(root, name)), read, **metadata.get(name, {}))
+        Source(printable(posixpath.join(root, name)), read, **metadata.get(name, {}))
         for name, read in members.items()
         if name.lower().endswith(MIDI_SUFFIXES)
     ]
-    if not sources:
+    return _some(sources, path)
+
+
+def midi_files(path: str | Path) -> list[Path]:
+    """The MIDI files of a folder (with its subfolders), by name, or the one file as it is.
+
+    Raises UserError if there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"'{path}' does not exist; name a MIDI file or a folder of them")
+    if not path.is_dir():
+        return [path]
+    names = sorted(name for name, _ in _folder_members(path))
+    return _some([path / name for name in names if name.lower().endswith(MIDI_SUFFIXES)], path)
+
+
+def printable(name: str) -> str:
+    """A file name, which need not be valid text, as a line that is."""
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def _some(found: list[_Found], path: Path) -> list[_Found]:
+    if not found:
         raise UserError(f"'{path}' holds no {' or '.join(MIDI_SUFFIXES)} files")
-    return sources
+    return found
 
 
 def _members(path: Path) -> dict[str, Callable[[], bytes]]:
@@ -153,7 +177,3 @@ def _rows(name: str, read: Callable[[], bytes]) -> list[dict[str, str]]:
 
 def _first(row: dict[str, str], columns: tuple[str, ...]) -> str:
     return next((row[column] for column in columns if row.get(column)), "")
-
-
-def _printable(name: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in name)

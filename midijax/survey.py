@@ -2,16 +2,16 @@
 
 import collections
 import dataclasses
-import hashlib
 import os
 from typing import Any
 
 import numpy as np
 
-from midijax import midi
+from midijax import corpus, midi
 from midijax.errors import UserError
 from midijax.midi import FileFacts
 from midijax.performance import NUM_PITCHES, PEDAL_DOWN, Performance
+from midijax.sources import printable
 
 LONGEST_MILLISECONDS = 10_000  # times beyond it are counted as this long
 NUM_LOGARITHMIC_BINS = 40
@@ -115,7 +115,7 @@ def measure(performance: Performance) -> Measures:
 
 def survey_performance(name: str, performance: Performance) -> Survey:
     """The survey of music that is in no file."""
-    return Survey(name, measures=measure(performance), digest=_digest(performance))
+    return Survey(name, measures=measure(performance), digest=corpus.digest(performance))
 
 
 def survey_file(path: str | os.PathLike[str]) -> Survey:
@@ -127,7 +127,7 @@ def survey_file(path: str | os.PathLike[str]) -> Survey:
         performance = midi.read(path)
         return dataclasses.replace(survey_performance(name, performance), facts=facts)
     except UserError as error:
-        reason = str(error).removeprefix(f"{path}: ")
+        reason = error.reason
     except Exception as error:  # a fault of ours must not cost the other files
         reason = f"unexpected {type(error).__name__}: {error}"
     return Survey(name, facts, skipped=reason)
@@ -185,11 +185,6 @@ class Catalogue:
         }
 
 
-def printable(name: str) -> str:
-    """A file name, which need not be valid text, as text that is."""
-    return name.encode("utf-8", "replace").decode()
-
-
 def resolution(facts: FileFacts) -> str:
     """How finely a file tells time, in words."""
     if facts.ticks_per_beat is not None:
@@ -216,10 +211,6 @@ def _max_polyphony(notes: np.ndarray) -> int:
 def _count_milliseconds(seconds: np.ndarray) -> np.ndarray:
     milliseconds = np.minimum(np.rint(seconds * 1000), LONGEST_MILLISECONDS).astype(np.int64)
     return np.bincount(milliseconds, minlength=LONGEST_MILLISECONDS + 1)
-
-
-def _digest(performance: Performance) -> str:
-    return hashlib.sha256(performance.notes.tobytes() + performance.pedal.tobytes()).hexdigest()
 
 
 def _ratio(part: float, whole: float) -> float:

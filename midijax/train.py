@@ -47,14 +47,14 @@ _CONFIG = flags.DEFINE_string(
 
 def main(arguments: list[str]) -> None:
     """Trains to the config's last step."""
-    chosen = config_flags.load(_CONFIG.value) if _CONFIG.value else config.TINY
+    chosen = config_flags.load(cli.path(_CONFIG.value)) if _CONFIG.value else config.TINY
     chosen = config_flags.override(chosen, arguments)
-    workdir = Path(_WORKDIR.value).expanduser().absolute()
+    workdir = cli.path(_WORKDIR.value).absolute()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from error
-    data = Path(_DATA.value).expanduser() if _DATA.value else _write_etudes(workdir / "etudes")
+    data = cli.path(_DATA.value) if _DATA.value else _write_etudes(workdir / "etudes")
 
     from midijax.compilation import enable_compile_cache  # JAX, after --help and bad flags
     from midijax.training import Trainer

@@ -113,10 +113,11 @@ def test_greedy_music_is_the_likeliest_legal_event_each_time():
     logits_BxTxV, _ = NETWORK.apply(
         {"params": params_of(NETWORK)}, jnp.array(inputs), NETWORK.initial_carry(1)
     )
-    state = grammar.initial_state(1)
+    state, limits = grammar.initial_state(1), grammar.Limits(1000, 10**9)
     for token, logits_V in zip(tokens, np.asarray(logits_BxTxV[0]), strict=True):
-        legal_V = grammar.legal_events(VOCABULARY, state, grammar.Limits(1000, 10**9))[0]
-        assert token == np.where(legal_V, logits_V, -np.inf).argmax()
+        legal_V = grammar.legal_events(VOCABULARY, state, limits)[0]
+        likeliest = np.where(legal_V, logits_V, -np.inf).argmax()
+        assert token == grammar.shorten(VOCABULARY, state, limits, likeliest[None])
         state = grammar.advance(VOCABULARY, state, token[None])
 
 

@@ -48,11 +48,16 @@ class Piano:
         if self.latest_kind == VELOCITY:
             return silent
         releases = [128 + pitch for pitch, age in sorted(self.ages.items()) if age > 0]
-        room = min([self.max_note_steps - age for age in self.ages.values()] + [10**9])
-        room = min(room, self.max_steps - self.elapsed, self.vocabulary.max_shift_steps)
-        shifts = [255 + steps for steps in range(1, room + 1)]
+        shifts = [255 + steps for steps in range(1, self.vocabulary.max_shift_steps + 1)]
         velocities = range(self.vocabulary.velocity_base, self.vocabulary.size) if silent else []
         return silent + releases + shifts + list(velocities)
+
+    def shortened(self, token: int) -> int:
+        if self.vocabulary.kinds[token] != TIME_SHIFT:
+            return token
+        room = min([self.max_note_steps - age for age in self.ages.values()] + [10**9])
+        steps = min(self.vocabulary.values[token], room, self.max_steps - self.elapsed)
+        return int(255 + steps)
 
     def play(self, token: int) -> None:
         kind, value = self.vocabulary.kinds[token], int(self.vocabulary.values[token])
@@ -69,6 +74,11 @@ class Piano:
 @functools.partial(jax.jit, static_argnames="vocabulary")
 def legal(vocabulary, state, limits):
     return grammar.legal_events(vocabulary, state, limits)
+
+
+@functools.partial(jax.jit, static_argnames="vocabulary")
+def shorten(vocabulary, state, limits, token_B):
+    return grammar.shorten(vocabulary, state, limits, token_B)
 
 
 @functools.partial(jax.jit, static_argnames="vocabulary")
@@ -100,9 +110,12 @@ def test_agrees_with_a_piano_and_never_leaves_without_a_choice(
         assert np.flatnonzero(allowed).tolist() == piano.legal()
         assert allowed.any()
         chances = (weights + 1e-9) * allowed
-        token = rng.choice(vocabulary.size, p=chances / chances.sum())
-        piano.play(int(token))
+        drawn = rng.choice(vocabulary.size, p=chances / chances.sum())
+        token = int(shorten(vocabulary, state, limits, jnp.array([drawn]))[0])
+        assert token == piano.shortened(drawn)
+        piano.play(token)
         state = advance(vocabulary, state, jnp.array([token]))
+        assert max(piano.ages.values(), default=0) <= max_note_steps
         assert int(state.elapsed_B[0]) == piano.elapsed
 
 
@@ -112,9 +125,8 @@ def test_a_full_keyboard_leaves_time_to_pass():
     for pitch in range(128):
         state = advance(vocabulary, state, jnp.array([pitch]))
     allowed = np.asarray(legal(vocabulary, state, grammar.Limits(50, 1000)))[0]
-    assert np.flatnonzero(allowed).tolist() == list(
-        range(vocabulary.shift_base, vocabulary.shift_base + 50)
-    )
+    shifts = range(vocabulary.shift_base, vocabulary.velocity_base)
+    assert np.flatnonzero(allowed).tolist() == list(shifts)
 
 
 def test_performances_do_not_touch_each_other():

@@ -3,7 +3,7 @@
 Every MIDI file of a folder is read, encoded and decoded in each of the three vocabularies, and
 every note is compared with what was played, the sustain pedal applied:
 
-    python experiments/verify_round_trip.py --input=FOLDER
+    python experiments/checks/verify_round_trip.py --input=FOLDER
 
 A note is kept if its onset is within half a step, its offset within half a step or one step after
 its onset, and its velocity in its bin. Of a key struck again within one step, only the onsets and
@@ -23,11 +23,10 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from midijax import cli, midi, workers
+from midijax import cli, midi, sources, workers
 from midijax.errors import UserError
 from midijax.events import NOTEBOOK, OORE_2018, PERFORMANCE_RNN, EventVocabulary
 from midijax.performance import Performance
-from midijax.sources import MIDI_SUFFIXES
 
 PRESETS = {"OORE_2018": OORE_2018, "PERFORMANCE_RNN": PERFORMANCE_RNN, "NOTEBOOK": NOTEBOOK}
 ROUNDING = 1e-6  # steps
@@ -81,10 +80,7 @@ def main(arguments: list[str]) -> int:
     cli.reject(arguments)
     if not _INPUT.value:
         raise UserError("--input is needed: a folder of MIDI files")
-    files = sorted(Path(_INPUT.value).rglob("*"))
-    paths = [path for path in files if path.suffix.lower() in MIDI_SUFFIXES]
-    if not paths:
-        raise UserError(f"--input={_INPUT.value} holds no MIDI files")
+    paths = sources.midi_files(cli.path(_INPUT.value))
     totals = {name: Tally() for name in PRESETS}
     with workers.new_pool() as pool:
         results = tqdm.tqdm(pool.map(check_file, paths), total=len(paths))

@@ -4,7 +4,8 @@ The 388-event vocabulary of Performance RNN is encoded by both, from the file to
 compared token for token. note_seq (0.0.5) needs an environment of its own:
 
     python3 -m venv /tmp/note_seq && /tmp/note_seq/bin/pip install note-seq==0.0.5
-    python experiments/compare_note_seq.py --input=FOLDER --note_seq_python=/tmp/note_seq/bin/python
+    python experiments/checks/compare_note_seq.py --input=FOLDER \\
+        --note_seq_python=/tmp/note_seq/bin/python
 
 The only difference allowed is in files with a note whose key goes down and up in one tick: note_seq
 drops it, or leaves it open if the key was down before; here it lasts one step. The exit code is 1
@@ -24,7 +25,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from midijax import cli, midi
+from midijax import cli, midi, sources
 from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
 
@@ -61,10 +62,10 @@ def main(arguments: list[str]) -> int:
     cli.reject(arguments)
     if not _INPUT.value or not _NOTE_SEQ_PYTHON.value:
         raise UserError("--input and --note_seq_python are both needed")
-    files = [path for path in sorted(Path(_INPUT.value).rglob("*")) if _is_midi(path)]
-    files = files[:: _EVERY.value]
+    files = sources.midi_files(cli.path(_INPUT.value))[:: _EVERY.value]
+    python = str(cli.path(_NOTE_SEQ_PYTHON.value))
     equal, allowed, other = 0, 0, 0
-    for path, theirs in tqdm.tqdm(note_seq_tokens(files, _NOTE_SEQ_PYTHON.value), total=len(files)):
+    for path, theirs in tqdm.tqdm(note_seq_tokens(files, python), total=len(files)):
         performance = midi.read(path)
         ours = PERFORMANCE_RNN.encode(performance)
         if np.array_equal(ours, theirs):
@@ -92,10 +93,6 @@ def note_seq_tokens(files: list[Path], python: str) -> Iterator[tuple[Path, np.n
                 raise UserError(f"{path}: note_seq failed on it, or {python} has no note_seq")
             yield path, np.array(json.loads(line), np.int32)
         process.stdin.close()
-
-
-def _is_midi(path: Path) -> bool:
-    return path.suffix.lower() in (".mid", ".midi")
 
 
 def _first_difference(ours: np.ndarray, theirs: np.ndarray) -> str:
