@@ -15,7 +15,7 @@ class MetricWriter:
     def __init__(self, workdir: Path, first_step: int):
         """Opens the file, less the lines past `first_step` that a stopped run left behind.
 
-        Raises UserError if a line of it is damaged; of a last one without an end it makes no fuss.
+        A last line that was torn is dropped; UserError names any other that is damaged.
         """
         path = workdir / "metrics.jsonl"
         atomic.write_text(path, "".join(_lines_up_to(path, first_step)))

@@ -1,6 +1,7 @@
 import importlib.machinery
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -162,3 +163,21 @@ def test_a_reader_that_goes_away_is_no_error():
         errors = process.stderr.read()
     assert errors == b""
     assert process.returncode == 1
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/clara")
+    assert cli.path("~/music") == Path("/home/clara/music")
+    assert cli.path("music/~x") == Path("music/~x")
+    with pytest.raises(UserError, match=r"'~no\.such\.user/music' names no home folder"):
+        cli.path("~no.such.user/music")
+
+
+@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "sample"])
+def test_help_does_not_wait_for_jax(command):
+    program = (
+        f"import sys\nfrom midijax import {command}\n"
+        "print(*({'jax', 'matplotlib'} & sys.modules.keys()))"
+    )
+    imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (imported.returncode, imported.stdout) == (0, "\n")

@@ -17,11 +17,11 @@ def write(tmp_path, text):
     return path
 
 
+CONFIG = "from midijax.config import Config\ndef get_config():\n    return Config"
+
+
 def test_an_experiment_file_is_what_its_get_config_returns(tmp_path):
-    path = write(
-        tmp_path,
-        "from midijax.config import Config\ndef get_config():\n    return Config(num_steps=7)\n",
-    )
+    path = write(tmp_path, f"{CONFIG}(num_steps=7)\n")
     assert config_flags.load(path) == Config(num_steps=7)
 
 
@@ -31,11 +31,18 @@ def test_an_experiment_file_is_what_its_get_config_returns(tmp_path):
         ("x = 1\n", r"no get_config\(\)"),
         ("get_config = 3\n", r"no get_config\(\)"),
         ("def get_config():\n    return {'num_steps': 7}\n", "must return"),
+        ("def get_config(:\n", "SyntaxError: .*line 1"),
+        ("import nowhere\n", "ModuleNotFoundError: .*nowhere"),
+        ("def get_config(size):\n    return size\n", "TypeError: .*size"),
+        (f"{CONFIG}(num_stepz=7)\n", "TypeError: .*num_stepz"),
+        (f"{CONFIG}(num_steps=0)\n", "num_steps=0 must be at least 1"),
+        ("raise ValueError('one\\ntwo')\n", "ValueError: one two"),
     ],
 )
 def test_a_file_without_a_config_is_named(tmp_path, text, words):
-    with pytest.raises(UserError, match=rf"experiment\.py.*{words}"):
+    with pytest.raises(UserError, match=rf"experiment\.py.*{words}") as error_info:
         config_flags.load(write(tmp_path, text))
+    assert "\n" not in str(error_info.value)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,6 +1,11 @@
 """What several test files share: commands run in this process, and small runs on disk."""
 
+import importlib.util
+import os
 import sys
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: on any machine, eight devices are eight
 
 import grain
 import jax
@@ -28,6 +33,22 @@ def run_command(monkeypatch, capsys):
         return exit_info.value.code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def experiments():
+    """The folder of that name."""
+    return Path(__file__).parent.parent / "experiments"
+
+
+@pytest.fixture(scope="session")
+def verify_generated(experiments):
+    """The script of that name, as a module."""
+    path = experiments / "checks" / "verify_generated.py"
+    spec = importlib.util.spec_from_file_location("verify_generated", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -134,3 +134,21 @@ def test_a_run_on_other_data_wants_its_data_named(run_command, tmp_path, workdir
 def test_help(run_command):
     code, out, _ = run_command(evaluate, "--help")
     assert code == 0 and config.DEFAULT_WORKDIR in out
+
+
+def test_a_tilde_is_the_home_folder(run_command, workdir, midi_folder, tmp_path, monkeypatch):
+    (tmp_path / "run").symlink_to(workdir)
+    (tmp_path / "midi").symlink_to(midi_folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = ["--workdir=~/run", "--data=~/midi", "--max_events=9", "--json=~/scores.json"]
+    code, _, err = run_command(evaluate, *arguments)
+    assert code == 0, err
+    assert json.loads((tmp_path / "scores.json").read_text())["performances"] == NUM_ETUDES
+
+
+def test_the_table_tells_every_ratio_of_every_kind(report):
+    figures, printed, _ = report()
+    for kind in figures["whole"]["by_kind"].values():
+        for ratio in ("nats_per_event", "nats_per_note", "nats_per_second", "accuracy"):
+            assert f"{kind[ratio]:.4f}" in printed
+    assert printed.count("nats per note") == printed.count("nats per second") == 1 + 4

@@ -221,3 +221,11 @@ def test_pitches_and_times_are_named_as_musicians_do():
         "1:00:00",
         "177:46:40",
     ]
+
+
+def test_a_tilde_is_the_home_folder(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run("~/music/a.mid", "--json=~/figures.json", "--plots_dir=~/plots")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["files"][0]["file"] == str(folder / "a.mid")
+    assert (tmp_path / "plots" / "piano_roll.png").exists()

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from midijax.errors import UserError
 from midijax.metric_writer import MetricWriter
 
 
@@ -40,3 +41,34 @@ def test_writes_for_tensorboard_where_it_is_installed(tmp_path):
     with MetricWriter(tmp_path, 0) as writer:
         writer.write(1, loss=2.5)
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"3",
+        b"[]",
+        b'{"loss": 1}',
+        b'{"step": "2"}',
+        b'{"step": null}',
+        b'{"step": 2\xff}',
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path, damaged):
+    path = tmp_path / "metrics.jsonl"
+    content = b'{"step": 1, "loss": NaN}\n' + damaged + b'\n{"step": 3}\n'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: .* mend or delete that line"):
+        MetricWriter(tmp_path, 3)
+    assert path.read_bytes() == content
+
+
+def test_what_is_kept_stays_as_it_was(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    content = '{"step": 1, "loss": NaN}\n{"note": "\u00e9tude\u2028", "step": 2}\n'
+    path.write_text(content, "utf-8")
+    with MetricWriter(tmp_path, 2):
+        pass
+    assert path.read_text("utf-8") == content

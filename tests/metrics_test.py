@@ -137,8 +137,13 @@ def test_json_holds_every_ratio_and_every_kind():
         "count": 4,
         "nats": 8.0,
         "nats_per_event": 2.0,
+        "nats_per_note": 2.0,
+        "nats_per_second": 16.0,
         "accuracy": 0.25,
     }
+    assert told["by_kind"]["time_shift"]["nats_per_note"] == 0.5
+    for ratio in ("nats_per_note", "nats_per_second"):
+        assert sum(kind[ratio] for kind in told["by_kind"].values()) == told[ratio]
     assert told["by_kind"]["velocity"]["nats_per_event"] is None
 
 

@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 
@@ -298,7 +299,10 @@ def test_hopeless_file_is_refused_in_one_sentence(data, reason, tmp_path):
     path.write_bytes(data)
     with pytest.raises(MidiError, match=reason) as refusal:
         midi.read(path)
-    assert str(refusal.value).startswith(f"{path}: ") and "\n" not in str(refusal.value)
+    assert str(refusal.value) == f"{path}: {refusal.value.reason}" and "\n" not in str(
+        refusal.value
+    )
+    assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
 
 
 def test_folder_and_missing_file_are_refused(tmp_path):

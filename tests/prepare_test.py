@@ -306,6 +306,18 @@ def test_the_dataset_is_downloaded_into_the_cache(tmp_path, monkeypatch, midi_by
     ]
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, midi_bytes):
+    (tmp_path / "x.mid").write_bytes(midi_bytes[0])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run("--input=~/x.mid", "--output_dir=~/out")
+    assert names(corpus.read_manifest(tmp_path / "out"), "train") == ["x.mid"]
+    fetched = []
+    monkeypatch.setattr(download, "fetch", lambda url, path, _: fetched.append(path) or "x.mid")
+    with pytest.raises(UserError, match="'x\\.mid' does not exist"):
+        run("--dataset=maestro-v3", "--cache_dir=~/cache", "--output_dir=~/other")
+    assert fetched == [tmp_path / "cache" / "maestro-v3.0.0-midi.zip"]
+
+
 def test_what_cannot_be_prepared_is_told_and_leaves_nothing(tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"PK\5\6" + bytes(10))
     (tmp_path / "none").mkdir()

@@ -1,18 +1,14 @@
 """The command, end to end, on a small untrained model; its files read back by other software."""
 
-import collections
-import itertools
 import json
 import os
 import subprocess
 import sys
 
-import mido
 import numpy as np
 import pytest
-import symusic
 
-from midijax import cli, config, etudes, midi, sample
+from midijax import cli, config, etudes, generate, midi, sample
 from midijax.config import Config, ModelConfig
 from midijax.events import OORE_2018
 
@@ -35,27 +31,17 @@ def run(run_command):
     return run
 
 
-def assert_playable(path, max_note_seconds):
-    """No orphan, no overlap, no stuck note, none of no length; by mido and by symusic."""
-    sounding = set()
-    for message in mido.MidiFile(path):
-        if message.type == "note_on" and message.velocity:
-            assert message.note not in sounding
-            sounding.add(message.note)
-        elif message.type in ("note_on", "note_off"):
-            sounding.remove(message.note)
-    assert not sounding
-    by_pitch = collections.defaultdict(list)
-    for note in symusic.Score(path, ttype="second").tracks[0].notes:
-        by_pitch[note.pitch].append((note.time, note.time + note.duration))
-        assert 0 < note.duration <= max_note_seconds + 1e-3
-    for spans in by_pitch.values():
-        spans.sort()
-        for (_, end), (start, _) in itertools.pairwise(spans):
-            assert end <= start + 1e-4
+@pytest.fixture
+def assert_playable(verify_generated):
+    def check(path, max_note_seconds):
+        assert not any(verify_generated.check(path, max_note_seconds).values())
+
+    return check
 
 
-def test_writes_playable_music_with_its_picture_and_its_origin(workdir, tmp_path, run):
+def test_writes_playable_music_with_its_picture_and_its_origin(
+    workdir, tmp_path, run, assert_playable
+):
     flags = ("--num_performances=4", "--seconds=12", "--seed=3", "--max_note_seconds=2.5")
     code, printed = run(f"--workdir={workdir}", f"--output_dir={tmp_path}", "--top_p=0.98", *flags)
     assert code == 0
@@ -72,6 +58,7 @@ def test_writes_playable_music_with_its_picture_and_its_origin(workdir, tmp_path
         assert facts["seconds"] == 12 and facts["events"] > facts["notes"]
         assert (facts["seed"], facts["index"], facts["step"]) == (3, index, 7)
         assert facts["settings"]["top_p"] == 0.98
+        assert facts["length"] == {"seconds": 12, "num_events": None} and facts["complete"]
         assert facts["checkpoint"] == str(workdir / "checkpoints" / "7")
         assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -95,7 +82,36 @@ def test_without_a_seed_one_is_drawn_and_told(workdir, tmp_path, run):
     assert len(set(seeds)) == 2
 
 
-def test_a_primer_is_played_or_left_out_and_not_counted(workdir, tmp_path, run):
+@pytest.mark.parametrize(
+    ("flags", "length", "complete"),
+    [
+        (["--seconds=9"], {"seconds": 9, "num_events": None}, False),
+        (["--seconds=9", "--num_events=90"], {"seconds": 9, "num_events": 90}, False),
+        (["--seconds=9", "--num_events=20"], {"seconds": 9, "num_events": 20}, True),
+        (["--num_events=20"], {"seconds": None, "num_events": 20}, True),
+        ([], {"seconds": 30, "num_events": None}, False),
+    ],
+)
+def test_a_performance_that_runs_out_of_events_says_so(
+    flags, length, complete, workdir, tmp_path, run, monkeypatch
+):
+    monkeypatch.setattr(generate, "MAX_EVENTS_PER_SECOND", 3)
+    code, printed = run(f"--workdir={workdir}", f"--output_dir={tmp_path}", "--seed=0", *flags)
+    facts = json.loads((tmp_path / "seed0-000.json").read_text())
+    assert (code, facts["length"], facts["complete"]) == (0, length, complete)
+    assert ("ends early" in printed) == (not complete)
+
+
+def test_a_tilde_is_the_home_folder(workdir, tmp_path, run, monkeypatch):
+    midi.write(etudes.compose(0), tmp_path / "etude.mid")
+    (tmp_path / "run").symlink_to(workdir)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    flags = ["--workdir=~/run", "--primer=~/etude.mid", "--output_dir=~/out", "--num_events=20"]
+    assert run(*flags)[0] == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_a_primer_is_played_or_left_out_and_not_counted(workdir, tmp_path, run, assert_playable):
     midi.write(etudes.compose(0), tmp_path / "etude.mid")
     primed = {}
     for included in ("include", "noinclude"):
@@ -107,6 +123,7 @@ def test_a_primer_is_played_or_left_out_and_not_counted(workdir, tmp_path, run):
         primed[included] = midi.read(folder / "seed1-000.mid")
         facts = json.loads((folder / "seed1-000.json").read_text())
         assert facts["seconds"] == 5 and facts["primer"]["seconds"] == 4
+        assert facts["primer"]["primer_seconds"] == 4
     whole, new = primed["include"].notes, primed["noinclude"].notes
     assert primed["include"].duration == pytest.approx(9, abs=0.01)
     later = whole[whole["onset"] >= 4 - 1e-6]

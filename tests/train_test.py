@@ -70,7 +70,10 @@ def test_killed_and_started_again_it_repeats_every_loss(unbroken, tmp_path):
 
 
 def test_eight_devices_give_the_losses_of_one(unbroken, tmp_path):
-    result = run(tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    count_devices = [sys.executable, "-c", "import jax; print(jax.device_count())"]
+    assert subprocess.check_output(count_devices, env=os.environ | environment) == b"8\n"
+    result = run(tmp_path, **environment)
     assert result.returncode == 0, result.stderr
     ours, theirs = losses(tmp_path), losses(unbroken)
     np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
@@ -97,6 +100,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run_command, tmp_path, argume
     code, _, errors = run_command(train, f"--workdir={tmp_path / 'run'}", *QUICK, *arguments)
     assert code == cli.BAD_INPUT
     assert sentence in errors and errors.count("\n") == 1
+
+
+def test_a_config_in_the_home_folder_is_found(run_command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text("1 / 0")
+    code, _, errors = run_command(train, "--workdir=~/run", "--config=~/mine.py")
+    assert code == cli.BAD_INPUT
+    assert f"{tmp_path / 'mine.py'}: ZeroDivisionError" in errors
 
 
 def test_another_config_is_refused_by_name(run_command, unbroken):
