@@ -43,7 +43,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     """Gives a temporary folder beside `folder` that takes its name if the block ends well."""
     folder = Path(folder).absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"'{folder}' already holds something; delete it or choose another folder")
+        raise UserError(f"'{folder}' already holds something; choose another folder")
     partial = _partial(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

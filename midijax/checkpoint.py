@@ -111,7 +111,8 @@ class Checkpoints:
         if differing:
             raise UserError(
                 f"{folder} belongs to a run of another config ({'; '.join(differing)}); "
-                "give the same config, or another --workdir"
+                "a run keeps its config, its number of steps too: give the same, or take another "
+                "--workdir"
             )
         if run["corpus"] != self.corpus:
             raise UserError(

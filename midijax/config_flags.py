@@ -58,8 +58,8 @@ def _replace(node: Any, path: list[str], text: str, assignment: str) -> Any:
     field, rest = path[0], path[1:]
     types_by_name = typing.get_type_hints(type(node))
     if field not in types_by_name:
-        near = difflib.get_close_matches(field, types_by_name, n=1) or sorted(types_by_name)
-        raise UserError(f"{assignment}: there is no field '{field}'; did you mean {near[0]}?")
+        near = _nearest(path[-1])
+        raise UserError(f"{assignment}: there is no field '{field}'; did you mean config.{near}?")
     value = getattr(node, field)
     if dataclasses.is_dataclass(value) != bool(rest):
         raise UserError(f"{assignment}: '{field}' is {'a group' if not rest else 'no group'}")
@@ -67,8 +67,21 @@ def _replace(node: Any, path: list[str], text: str, assignment: str) -> Any:
     return dataclasses.replace(node, **{field: new})
 
 
+def _nearest(field: str) -> str:
+    """The config's field whose name is most like `field`, with its group."""
+    by_name: dict[str, str] = {}
+    for group in dataclasses.fields(Config):
+        by_name[group.name] = group.name
+        for member in getattr(group.default, "__dataclass_fields__", ()):
+            by_name[member] = f"{group.name}.{member}"
+    return by_name[difflib.get_close_matches(field, by_name, n=1, cutoff=0.0)[0]]
+
+
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
+
+
 def _parse(old: Any, text: str, assignment: str) -> Any:
     try:
         return type(old)(text)
     except ValueError:
-        raise UserError(f"{assignment}: '{text}' is no {type(old).__name__}") from None
+        raise UserError(f"{assignment}: '{text}' is not {_TYPE_NAMES[type(old)]}") from None

@@ -187,7 +187,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     if not path.is_file():
         raise UserError(
             f"'{folder}' is not a prepared corpus (it has no {MANIFEST}); "
-            f"make one with: python -m midijax.prepare --input=MIDI_FOLDER --output_dir={folder}"
+            "make one with: python -m midijax.prepare --input=MIDI_FOLDER --output_dir=NEW_FOLDER"
         )
     try:
         return _from_json(json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""Measures how well a trained model foretells performances: lower is better.
+"""Measures how well a trained model predicts performances: lower is better.
 
 The model follows each performance and says before every event how likely it is. The surprise is
 told in nats per event, per note and per second of music; the accuracy is the share of events that
@@ -13,6 +13,7 @@ the first note to the last, and over crops of 2048 events, before each of which 
 import dataclasses
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ _WORKDIR = flags.DEFINE_string(
 _DATA = flags.DEFINE_string(
     "data",
     None,
-    "What to foretell: a corpus made by midijax.prepare, a MIDI file, or a folder or zip archive "
+    "What to predict: a corpus made by midijax.prepare, a MIDI file, or a folder or zip archive "
     "of them; if not given, the études, if it is them that the model was trained on.",
     flag_values=FLAGS,
 )
@@ -127,7 +128,8 @@ def table(report: dict[str, Any]) -> str:
     heading = (
         f"{report['checkpoint']}, trained for {report['step']:,} steps\n"
         f"on {report['data']}, {report['split']}: {report['performances']:,} performances, "
-        f"{vocabulary.size} events of {1000 / vocabulary.steps_per_second:g} ms\n"
+        f"{vocabulary.size} events of {1000 / vocabulary.steps_per_second:g} ms;\n"
+        f"guessing blindly would score {math.log(vocabulary.size):.2f} nats per event\n"
     )
     lines = (f"{name:<18}{whole:>14}{crops:>14}".rstrip() for name, whole, crops in rows)
     return "\n".join([heading, *lines])
@@ -151,7 +153,7 @@ def _cell(value: float | int | None) -> str:
 def _data() -> Path:
     if _DATA.value is None:
         data = cli.path(_WORKDIR.value) / "etudes"
-        missing = f"{_WORKDIR.value} was not trained on the études; name what to foretell by --data"
+        missing = f"{_WORKDIR.value} was not trained on the études; name what to predict by --data"
     else:
         data = cli.path(_DATA.value)
         missing = f"--data={data} does not exist; name a prepared corpus or MIDI files"

@@ -1,4 +1,4 @@
-"""How well a model foretells music: likelihood and accuracy, per event, note and second.
+"""How well a model predicts music: likelihood and accuracy, per event, note and second.
 
 Shapes: B rows, T events of a chunk, N events of a row, L layers, H hidden units, V vocabulary,
 K kinds of event.

@@ -144,6 +144,8 @@ def _write(stem: Path, performance: Performance, facts: dict[str, Any]) -> None:
     plots.piano_roll(performance, stem.with_suffix(".png"), title)
     atomic.write_text(stem.with_suffix(".json"), json.dumps(facts, indent=2) + "\n")
     print(f"{stem}.mid, .png, .json: {facts['notes']} notes in {facts['seconds']:g} s")
+    if not facts["notes"]:
+        print("  It is silent: train longer, or raise --temperature.")
     if not facts["complete"]:
         limit = generate.MAX_EVENTS_PER_SECOND
         print(f"  It ends early: it would have had more than {limit} events a second.")

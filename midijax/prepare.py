@@ -84,7 +84,10 @@ def main(arguments: list[str]) -> None:
             collection.add(reading)
         manifest = _write(folder, collection, inputs)
     print(summary(manifest))
-    print(f"Written to {output_dir}; train on it: python -m midijax.train --data={output_dir}")
+    print(
+        f"Written to {output_dir}; train on it: "
+        f"python -m midijax.train --data={output_dir} --workdir=runs/{output_dir.name}"
+    )
 
 
 def _default_name(inputs: list[Path]) -> str:

@@ -81,12 +81,12 @@ def test_nothing_to_override_is_the_same_config():
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("--config.num_stepz=5", "did you mean num_steps"),
-        ("--config.model.hidden=5", "did you mean hidden_size"),
-        ("--config.num_steps=five", "'five' is no int"),
-        ("--config.num_steps=1.5", "'1.5' is no int"),
-        ("--config.num_steps=", "'' is no int"),
-        ("--config.optimizer.learning_rate=fast", "is no float"),
+        ("--config.num_stepz=5", "did you mean config.num_steps"),
+        ("--config.model.hidden=5", "did you mean config.model.hidden_size"),
+        ("--config.num_steps=five", "'five' is not a whole number"),
+        ("--config.num_steps=1.5", "'1.5' is not a whole number"),
+        ("--config.num_steps=", "'' is not a whole number"),
+        ("--config.optimizer.learning_rate=fast", "is not a number"),
         ("--config.model=5", "'model' is a group"),
         ("--config.num_steps.x=5", "'num_steps' is no group"),
         ("--config.model.=5", "no field ''"),

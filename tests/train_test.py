@@ -89,8 +89,8 @@ def test_the_workdir_explains_itself(unbroken):
     [
         (["--data=/nowhere"], "not a prepared corpus"),
         (["--config=/nowhere.py"], "is no file"),
-        (["--config.model.hiden_size=8"], "did you mean hidden_size?"),
-        (["--config.seed=x"], "'x' is no int"),
+        (["--config.model.hiden_size=8"], "did you mean config.model.hidden_size?"),
+        (["--config.seed=x"], "'x' is not a whole number"),
         (["--config.data.batch_size=0"], "data.batch_size=0 must be at least 1"),
         (["--workdir=/dev/null/x"], "cannot be made"),
         (["somewhere"], "unknown argument 'somewhere'"),
