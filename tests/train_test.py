@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from midijax import cli, train
+from midijax import checkpoint, cli, train
 
 QUICK = [
     "--config.model.hidden_size=8",
@@ -69,7 +69,7 @@ def test_killed_and_started_again_it_repeats_every_loss(unbroken, tmp_path):
     assert losses(tmp_path) == losses(unbroken)
 
 
-def test_eight_devices_give_the_losses_of_one(unbroken, tmp_path):
+def test_eight_devices_give_the_losses_of_one_and_one_loads_what_they_saved(unbroken, tmp_path):
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     count_devices = [sys.executable, "-c", "import jax; print(jax.device_count())"]
     assert subprocess.check_output(count_devices, env=os.environ | environment) == b"8\n"
@@ -77,6 +77,7 @@ def test_eight_devices_give_the_losses_of_one(unbroken, tmp_path):
     assert result.returncode == 0, result.stderr
     ours, theirs = losses(tmp_path), losses(unbroken)
     np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3)
+    assert checkpoint.load(tmp_path).step == 60
 
 
 def test_the_workdir_explains_itself(unbroken):

@@ -22,10 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tqdm
 from absl import flags
 
-from midijax import cli, midi, sources
+from midijax import cli, midi, progress, sources
 from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
 
@@ -65,7 +64,7 @@ def main(arguments: list[str]) -> int:
     files = sources.midi_files(cli.path(_INPUT.value))[:: _EVERY.value]
     python = str(cli.path(_NOTE_SEQ_PYTHON.value))
     equal, allowed, other = 0, 0, 0
-    for path, theirs in tqdm.tqdm(note_seq_tokens(files, python), total=len(files)):
+    for path, theirs in progress.bar(note_seq_tokens(files, python), total=len(files)):
         performance = midi.read(path)
         ours = PERFORMANCE_RNN.encode(performance)
         if np.array_equal(ours, theirs):
@@ -74,7 +73,7 @@ def main(arguments: list[str]) -> int:
         zero_length = int((performance.notes["onset"] == performance.notes["offset"]).sum())
         allowed += zero_length > 0
         other += zero_length == 0
-        tqdm.tqdm.write(f"{path}: differs {_first_difference(ours, theirs)}, {zero_length=}")
+        print(f"{path}: differs {_first_difference(ours, theirs)}, {zero_length=}")
     print(f"{equal} equal, {allowed} different with zero-length notes, {other} different otherwise")
     return 1 if other else 0
 

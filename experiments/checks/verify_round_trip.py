@@ -20,10 +20,9 @@ import functools
 from pathlib import Path
 
 import numpy as np
-import tqdm
 from absl import flags
 
-from midijax import cli, midi, sources, workers
+from midijax import cli, midi, progress, sources, workers
 from midijax.errors import UserError
 from midijax.events import NOTEBOOK, OORE_2018, PERFORMANCE_RNN, EventVocabulary
 from midijax.performance import Performance
@@ -83,12 +82,12 @@ def main(arguments: list[str]) -> int:
     paths = sources.midi_files(cli.path(_INPUT.value))
     totals = {name: Tally() for name in PRESETS}
     with workers.new_pool() as pool:
-        results = tqdm.tqdm(pool.map(check_file, paths), total=len(paths))
+        results = progress.bar(pool.map(check_file, paths), total=len(paths))
         for path, tallies in zip(paths, results, strict=True):
             for name, tally in tallies.items():
                 totals[name].add(tally)
                 if tally.lost or tally.wrong:
-                    tqdm.tqdm.write(f"{path}, {name}: {tally.lost} lost, {tally.wrong} wrong")
+                    print(f"{path}, {name}: {tally.lost} lost, {tally.wrong} wrong")
     print(f"{len(paths)} files")
     for field in dataclasses.fields(Tally):
         values = (getattr(total, field.name) for total in totals.values())
