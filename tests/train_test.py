@@ -56,7 +56,7 @@ def unbroken(tmp_path_factory):
 def test_killed_and_started_again_it_repeats_every_loss(unbroken, tmp_path):
     with subprocess.Popen(command(tmp_path), stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            if (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) >= 25:
+            if (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) >= 15:
                 process.send_signal(signal.SIGKILL)
             time.sleep(0.01)
     assert process.returncode == -signal.SIGKILL
