@@ -1,8 +1,8 @@
 """Trains a model on a prepared corpus, or on the built-in études.
 
 The folder given by --workdir gets the checkpoints (the latest and the best), metrics.jsonl, and at
-each evaluation a sample of what the model plays by then. Run the same command again and it goes on
-where it stopped.
+each evaluation a sample of what the model plays by then. Ctrl-C and SIGTERM save before they end
+it, with exit code 75; run the same command again and it goes on where it stopped.
 
   python -m midijax.train                          (a tiny model on the études, a minute or two)
   python -m midijax.train --workdir=runs/mine --data=runs/data/mine \\
@@ -23,6 +23,7 @@ from midijax import atomic, cli, config, config_flags, corpus, etudes
 from midijax.config import Config
 from midijax.corpus import Recording
 from midijax.errors import UserError
+from midijax.stopping import TRY_AGAIN, StopRequest
 
 VALIDATION_ETUDES = 10
 _PACKAGES = ("midijax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -45,8 +46,8 @@ _CONFIG = flags.DEFINE_string(
 )
 
 
-def main(arguments: list[str]) -> None:
-    """Trains to the config's last step."""
+def main(arguments: list[str]) -> int:
+    """Trains to the config's last step, or until it is asked to stop."""
     chosen = config_flags.load(cli.path(_CONFIG.value)) if _CONFIG.value else config.TINY
     chosen = config_flags.override(chosen, arguments)
     workdir = cli.path(_WORKDIR.value).absolute()
@@ -66,8 +67,15 @@ def main(arguments: list[str]) -> None:
         print(f"{workdir} is trained: all {trainer.step:,} steps are done.")
     else:
         print(f"Training in {workdir}, from step {trainer.step:,} to {chosen.num_steps:,}.")
-        trainer.run()
+        with StopRequest() as stop_requested:
+            finished = trainer.run(stop_requested)
+        if not finished:
+            print(
+                f"Stopped and saved at step {trainer.step:,}; the same command goes on from there."
+            )
+            return TRY_AGAIN
     print(f"Let it play: python -m midijax.sample --workdir={_WORKDIR.value}")
+    return 0
 
 
 def _write_etudes(folder: Path) -> Path:

@@ -130,8 +130,8 @@ class Trainer:
         """Optimizer steps taken so far."""
         return self._step
 
-    def run(self) -> None:
-        """Trains to the config's last step."""
+    def run(self, stop_requested: Callable[[], bool] = lambda: False) -> bool:
+        """Trains to the config's last step, or saves and returns False when asked to stop."""
         config = self._config
         steps = range(self._step + 1, config.num_steps + 1)
         with (
@@ -150,10 +150,14 @@ class Trainer:
                 if is_last or self._step % config.log_every_steps == 0:
                     self._log(report, bar)
                 to_evaluate = is_last or self._step % config.eval_every_steps == 0
-                if to_evaluate or self._step % config.checkpoint_every_steps == 0:
+                to_stop = stop_requested() and not is_last
+                if to_evaluate or to_stop or self._step % config.checkpoint_every_steps == 0:
                     self._write_report(bar)
                     _check_finite(self._step, report)
                     self._save(self._evaluate(bar) if to_evaluate else None)
+                if to_stop:
+                    return False
+        return True
 
     def _advance(self) -> dict[str, jax.Array]:
         """Takes one step and gives what it measured, without waiting for it."""

@@ -69,6 +69,29 @@ def test_killed_and_started_again_it_repeats_every_loss(unbroken, tmp_path):
     assert losses(tmp_path) == losses(unbroken)
 
 
+@pytest.mark.parametrize("request_to_stop", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_that_very_step_and_goes_on_later(
+    unbroken, tmp_path, request_to_stop
+):
+    never_between = "--config.checkpoint_every_steps=60"
+    with subprocess.Popen(
+        command(tmp_path, never_between),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        while not (tmp_path / "metrics.jsonl").exists() or not losses(tmp_path):
+            time.sleep(0.01)
+        process.send_signal(request_to_stop)
+        printed = process.communicate()[0]
+    assert process.returncode == 75
+    step = max(losses(tmp_path))
+    assert f"Stopped and saved at step {step};" in printed and 1 <= step < 60
+    resumed = run(tmp_path, never_between)
+    assert resumed.returncode == 0 and f"from step {step} to 60" in resumed.stdout
+    assert losses(tmp_path) == losses(unbroken)
+
+
 def test_eight_devices_give_the_losses_of_one_and_one_loads_what_they_saved(unbroken, tmp_path):
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     count_devices = [sys.executable, "-c", "import jax; print(jax.device_count())"]
