@@ -6,7 +6,8 @@ Command: python -m midijax.prepare --input=YOUR_FILES --validation_fraction=0.2 
              --output_dir=runs/data/notebook
          python -m midijax.train --workdir=runs/notebook --data=runs/data/notebook \\
              --config=experiments/notebook.py
-Time:    13 minutes on 2 CPU cores (AVX-512 with bfloat16), at 7,000 to 11,000 events/s.
+Time:    13 minutes on 2 CPU cores (AVX-512 with bfloat16) that had other work too, at 7,000 to
+         11,000 events/s.
 Score:   3.528 nats/event on 4 of 37 Piano-e-Competition files held out, 33 trained on.
 
     events seen                    1.79 M   3.58 M   5.38 M   7.17 M

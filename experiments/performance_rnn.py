@@ -4,8 +4,9 @@ Source:  Magenta's Performance RNN (Simon & Oore 2017): 3 x 512 LSTM, 100 steps/
 Command: python -m midijax.prepare --dataset=maestro-v3 --output_dir=runs/data/maestro-v3
          python -m midijax.train --workdir=runs/performance_rnn --data=runs/data/maestro-v3 \\
              --config=experiments/performance_rnn.py
-Time:    about 35 minutes on 2 CPU cores (AVX-512 with bfloat16): 7,000 to 7,500 events/s, and 2
-         to 4 minutes for each of the 4 validations.
+Time:    about 35 minutes on 2 CPU cores (AVX-512 with bfloat16), put together from what was
+         measured, for the run shared its machine: 7,000 to 7,500 events/s when left alone, and 2 to
+         4 minutes for each of the 4 validations.
 Score:   2.689 nats/event, on the whole MAESTRO validation split (137 performances, 2,591,657
          events), whole performances with carried state; 10.90 nats/note, 99.5 nats/second. Over
          2048-event crops: 2.699 nats/event.

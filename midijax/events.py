@@ -17,6 +17,7 @@ DEFAULT_VELOCITY = 64  # of notes in a vocabulary without velocities
 
 # Kinds of event, in the order of their ids.
 NOTE_ON, NOTE_OFF, TIME_SHIFT, VELOCITY = range(4)
+PAD = -1  # no event: fills rows of events where there are none
 KIND_NAMES = ("note_on", "note_off", "time_shift", "velocity")
 
 
@@ -90,6 +91,11 @@ class EventVocabulary:
         """The nearest step from the start of the file, halves upwards; so errors never add up."""
         return np.floor(np.asarray(seconds) * self.steps_per_second + 0.5).astype(np.int64)
 
+    def steps(self, tokens: np.ndarray) -> np.ndarray:
+        """The time of each event in steps, its own time-shift included, int64 (events,)."""
+        shifts = np.where(self.kinds[tokens] == TIME_SHIFT, self.values[tokens], 0)
+        return np.cumsum(shifts, dtype=np.int64)
+
     def quantize(self, performance: Performance) -> tuple[np.ndarray, np.ndarray]:
         """Onset and offset steps of each note, whatever the pedal; a note lasts a step or more."""
         onset = self.seconds_to_steps(performance.notes["onset"])
@@ -134,7 +140,7 @@ class EventVocabulary:
         tokens = np.asarray(tokens, np.int64).reshape(-1)
         tokens = tokens[(tokens >= 0) & (tokens < self.size)]
         kinds, values = self.kinds[tokens], self.values[tokens]
-        steps = np.cumsum(np.where(kinds == TIME_SHIFT, values, 0))
+        steps = self.steps(tokens)
         is_on = kinds == NOTE_ON
         notes = np.empty(int(is_on.sum()), NOTE_DTYPE)
         offsets = np.maximum(steps[self._releases(kinds, values)], steps[is_on] + 1)

@@ -15,12 +15,11 @@ import numpy as np
 from midijax import grammar, sampling
 from midijax.config import Config
 from midijax.errors import UserError
-from midijax.events import NOTE_ON, TIME_SHIFT, VELOCITY, EventVocabulary
+from midijax.events import NOTE_ON, PAD, TIME_SHIFT, VELOCITY, EventVocabulary
 from midijax.model import PerformanceRNN, StepWeights, from_config
 from midijax.sampling import SamplingSettings
 
 BLOCK_EVENTS = 64  # sampled between two looks at whether every performance is done
-PAD = -1  # fills a performance's row once it is done
 MAX_EVENTS_PER_SECOND = 400  # far denser than piano music; what --seconds reserves memory for
 MAX_BATCH_EVENTS = 2**28  # one GiB of tokens
 MIN_BLOCKS, MIN_PRIMER_SLOTS = 256, 512  # so that short lengths share one compiled program

@@ -14,11 +14,10 @@ import numpy as np
 
 from midijax import corpus
 from midijax.config import Config, DataConfig
-from midijax.events import TIME_SHIFT, EventVocabulary
+from midijax.events import PAD, TIME_SHIFT, EventVocabulary
 from midijax.performance import Performance
 
 CACHED_PERFORMANCES = 1024  # with the pedal folded in: some 100 kB each
-PAD = -1  # fills a window that the end of its performance cuts short
 
 
 class Windows:
@@ -169,8 +168,7 @@ def _around(performance: Performance, first: int, length: int) -> tuple[Performa
 
 def _from_moment(tokens: np.ndarray, moment: float, vocabulary: EventVocabulary) -> np.ndarray:
     """The events from `moment` (seconds) on."""
-    kinds, values = vocabulary.kinds[tokens], vocabulary.values[tokens]
-    steps = np.cumsum(np.where(kinds == TIME_SHIFT, values, 0))
-    reached = np.searchsorted(steps, vocabulary.seconds_to_steps(np.asarray(moment)))
-    is_arrival = reached < len(tokens) and kinds[reached] == TIME_SHIFT
+    step = vocabulary.seconds_to_steps(np.asarray(moment))
+    reached = np.searchsorted(vocabulary.steps(tokens), step)
+    is_arrival = reached < len(tokens) and vocabulary.kinds[tokens[reached]] == TIME_SHIFT
     return tokens[reached + is_arrival :]

@@ -20,12 +20,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from midijax import progress as progress_lib
 from midijax.errors import UserError
-from midijax.events import KIND_NAMES, NOTE_ON, TIME_SHIFT, EventVocabulary
+from midijax.events import KIND_NAMES, NOTE_ON, PAD, EventVocabulary
 from midijax.model import Carry, PerformanceRNN
 
 CROP_EVENTS = 2048  # the crops of Music Transformer's scores (Hawthorne et al. 2018, table 6)
 _CHUNKS_AHEAD = 2  # dispatched before the oldest is waited for
-_PADDING = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +132,7 @@ def score(
     sums_2xK = _sum_chunks(model, params, streams, chunk, vocabulary.kinds, mesh, progress)
     events = np.concatenate(sequences)
     kinds = vocabulary.kinds[events]
-    steps = vocabulary.values[events][kinds == TIME_SHIFT].sum(dtype=np.int64)
+    steps = vocabulary.steps(events)[-1]
     return Scores(
         nats=tuple(sums_2xK[0].tolist()),
         count=tuple(np.bincount(kinds, minlength=len(KIND_NAMES)).tolist()),
@@ -171,7 +170,7 @@ def _lay_out(sequences: list[np.ndarray], rows: int, chunk: int, start: int) -> 
     num_chunks = max(heap)[0]
 
     inputs_BxN = np.zeros((rows, num_chunks * chunk), np.int32)
-    targets_BxN = np.full_like(inputs_BxN, _PADDING)
+    targets_BxN = np.full_like(inputs_BxN, PAD)
     begins = np.zeros((rows, num_chunks), bool)
     for row, first_chunk, sequence in places:
         begin = first_chunk * chunk
@@ -199,7 +198,7 @@ def _sum_chunks(
     )
     total_2xK = np.zeros((2, len(KIND_NAMES)))
     pending: collections.deque[jax.Array] = collections.deque()
-    num_events = int((streams.targets != _PADDING).sum())
+    num_events = int((streams.targets != PAD).sum())
     with _bar(total=num_events, disable=not progress) as bar:
         for inputs_BxT, targets_BxT, begins_B in _chunks(streams, chunk):
             placed = (_place(array, mesh) for array in (inputs_BxT, targets_BxT, begins_B))
@@ -207,7 +206,7 @@ def _sum_chunks(
             pending.append(sums_2xK)
             if len(pending) > _CHUNKS_AHEAD:
                 total_2xK += np.asarray(pending.popleft())
-            bar.update(int((targets_BxT != _PADDING).sum()))
+            bar.update(int((targets_BxT != PAD).sum()))
     return sum((np.asarray(sums_2xK) for sums_2xK in pending), total_2xK)
 
 
@@ -244,11 +243,11 @@ def _score_chunk(
     """Sums_2xK, nats and correct guesses of one chunk, and the carry after it."""
     carry = jax.tree.map(lambda x_LxBxH: jnp.where(begins_B[None, :, None], 0, x_LxBxH), carry)
     logits_BxTxV, carry = model.apply({"params": params}, inputs_BxT, carry, deterministic=True)
-    is_event_BxT = targets_BxT != _PADDING
+    is_event_BxT = targets_BxT != PAD
     labels_BxT = jnp.where(is_event_BxT, targets_BxT, 0)
     nats_BxT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BxTxV, labels_BxT)
     correct_BxT = logits_BxTxV.argmax(-1) == labels_BxT
-    kinds_BxT = jnp.where(is_event_BxT, kinds[labels_BxT], _PADDING)
+    kinds_BxT = jnp.where(is_event_BxT, kinds[labels_BxT], PAD)
     is_kind_BxTxK = jax.nn.one_hot(kinds_BxT, len(KIND_NAMES), dtype=bool)  # no kind at padding
     sums = [
         jnp.where(is_kind_BxTxK, values_BxT[..., None], 0.0).sum((0, 1))

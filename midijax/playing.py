@@ -15,7 +15,7 @@ import midijax
 from midijax import atomic, generate, midi, plots, primer
 from midijax.checkpoint import Loaded
 from midijax.errors import UserError
-from midijax.events import NOTE_ON, TIME_SHIFT, EventVocabulary
+from midijax.events import NOTE_ON, EventVocabulary
 from midijax.generate import Length
 from midijax.performance import Performance
 from midijax.sampling import SamplingSettings
@@ -122,11 +122,10 @@ def _origin(loaded: Loaded, request: Request, heard: np.ndarray) -> dict[str, An
 
 
 def _counts(vocabulary: EventVocabulary, tokens: np.ndarray) -> dict[str, Any]:
-    kinds, values = vocabulary.kinds[tokens], vocabulary.values[tokens]
-    steps = int(values[kinds == TIME_SHIFT].sum())
+    steps = int(vocabulary.steps(tokens)[-1:].sum())
     return {
         "events": len(tokens),
-        "notes": int((kinds == NOTE_ON).sum()),
+        "notes": int((vocabulary.kinds[tokens] == NOTE_ON).sum()),
         "seconds": steps / vocabulary.steps_per_second,
     }
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from midijax.errors import UserError
-from midijax.events import TIME_SHIFT, EventVocabulary
+from midijax.events import EventVocabulary
 from midijax.performance import Performance
 
 
@@ -41,7 +41,7 @@ def join(
     performance = vocabulary.decode(np.concatenate((primer, tokens)))
     if include_primer:
         return performance
-    start = _steps(vocabulary, primer)[-1:].sum() / vocabulary.steps_per_second
+    start = vocabulary.steps(primer)[-1:].sum() / vocabulary.steps_per_second
     notes = performance.notes[performance.notes["onset"] >= start]
     notes["onset"] -= start
     notes["offset"] -= start
@@ -61,15 +61,9 @@ def _end_when_struck_again(vocabulary: EventVocabulary, notes: np.ndarray) -> np
 
 def _cut(vocabulary: EventVocabulary, tokens: np.ndarray, num_steps: int) -> np.ndarray:
     """What happens before `num_steps`, and a time-shift up to there if it is not all."""
-    steps = _steps(vocabulary, tokens)
+    steps = vocabulary.steps(tokens)
     before = tokens[steps < num_steps]
     if len(before) == len(tokens):
         return tokens
     rest = num_steps - steps[len(before) - 1]
     return np.append(before, np.int32(vocabulary.shift_base - 1 + rest))
-
-
-def _steps(vocabulary: EventVocabulary, tokens: np.ndarray) -> np.ndarray:
-    """The time of each event in steps, its own time-shift included."""
-    is_shift = vocabulary.kinds[tokens] == TIME_SHIFT
-    return np.cumsum(np.where(is_shift, vocabulary.values[tokens], 0))

@@ -21,8 +21,8 @@ from midijax import input_pipeline, metrics, midi, model, optimizer, plots, prog
 from midijax.checkpoint import METRIC, Checkpoints
 from midijax.config import Config
 from midijax.errors import UserError
+from midijax.events import PAD
 from midijax.generate import Length, generate
-from midijax.input_pipeline import PAD
 from midijax.metric_writer import MetricWriter
 from midijax.model import PerformanceRNN
 

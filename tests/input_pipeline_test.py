@@ -7,8 +7,8 @@ from midijax import corpus, etudes, input_pipeline
 from midijax.config import Config, DataConfig
 from midijax.corpus import Recording
 from midijax.errors import UserError
-from midijax.events import NOTE_ON, PERFORMANCE_RNN
-from midijax.input_pipeline import PAD, Windows
+from midijax.events import NOTE_ON, PAD, PERFORMANCE_RNN
+from midijax.input_pipeline import Windows
 from midijax.performance import NOTE_DTYPE, Performance
 
 PLAIN = DataConfig(batch_size=4, sequence_length=64, max_transpose=0, max_stretch=0.0)

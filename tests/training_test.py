@@ -9,7 +9,7 @@ from midijax import checkpoint, corpus, etudes, midi, model, training
 from midijax.config import TINY, DataConfig, ModelConfig, OptimizerConfig
 from midijax.corpus import Recording
 from midijax.errors import UserError
-from midijax.input_pipeline import PAD
+from midijax.events import PAD
 
 SMALL = dataclasses.replace(
     TINY,
