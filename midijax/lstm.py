@@ -1,6 +1,7 @@
 """The recurrent core: one LSTM layer over time, with a backward pass of its own.
 
-Shapes: T time, B batch, D input features, H hidden units, G = 4H gates in the order i, f, g, o.
+Shapes: T time, B batch, D input features, H hidden units, G = 4H gates in the order i, f, g, o;
+the sequence is worked through in N segments of S steps, T = N * S.
 """
 
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 Carry = tuple[jax.Array, jax.Array]  # (c_BxH, h_BxH), as in Flax
+SEGMENT_ROWS = 1024  # rows of a matrix product from which a CPU gains nothing by more
 
 
 class Weights(NamedTuple):
@@ -17,6 +19,26 @@ class Weights(NamedTuple):
     input_DxG: jax.Array
     recurrent_HxG: jax.Array
     bias_G: jax.Array
+
+
+class Gates(NamedTuple):
+    """Input, forget, cell and output gates after activation, each (..., H)."""
+
+    i: jax.Array
+    f: jax.Array
+    g: jax.Array
+    o: jax.Array
+
+
+class _Saved(NamedTuple):
+    """What the backward pass needs of the forward pass; arrays over time lead with (N, S)."""
+
+    weights: Weights
+    x: jax.Array
+    carry: Carry
+    h: jax.Array
+    c: jax.Array
+    gates: Gates
 
 
 def lstm(
@@ -28,12 +50,12 @@ def lstm(
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
 
-    All inputs are projected in one product before the scan, and all weight gradients are products
-    over the whole sequence after it: only what truly depends on the step before stays inside.
+    Only what truly depends on the step before is done step by step. Inputs are projected, and
+    gradients of weights and inputs taken, for a whole segment of steps in one product each.
 
     Args:
       weights: the layer's parameters, float32.
-      x_TxBxD: inputs, float32.
+      x_TxBxD: inputs, float32; or int (T, B), each the index of the 1 in a one-hot vector.
       carry: (c_BxH, h_BxH) before the first step, float32.
       dtype: operand type of the matrix products, float32 or bfloat16; sums, gates and the carry are
         float32 in either case.
@@ -45,19 +67,20 @@ def lstm(
 
 
 def project(weights: Weights, x: jax.Array, dtype: Any) -> jax.Array:
-    """What inputs (..., D) add to the gates, (..., G): x @ input + bias."""
+    """What inputs (..., D), or one-hot indices (...), add to the gates, (..., G)."""
+    if _is_one_hot(x):
+        return weights.input_DxG[x] + weights.bias_G
     return matmul(x, weights.input_DxG, dtype) + weights.bias_G
 
 
 def advance(
     recurrent_HxG: jax.Array, projected_BxG: jax.Array, carry: Carry, dtype: Any
-) -> tuple[Carry, jax.Array]:
-    """One step from projected inputs: the next carry, and the gates before activation, BxG."""
+) -> tuple[Carry, Gates]:
+    """One step from projected inputs: the next carry, and the gates that led to it."""
     c_BxH, h_BxH = carry
-    gates_BxG = projected_BxG + matmul(h_BxH, recurrent_HxG, dtype)
-    i, f, g, o = _activate(gates_BxG)
-    c_BxH = f * c_BxH + i * g
-    return (c_BxH, o * jnp.tanh(c_BxH)), gates_BxG
+    gates = _activate(projected_BxG + matmul(h_BxH, recurrent_HxG, dtype))
+    c_BxH = gates.f * c_BxH + gates.i * gates.g
+    return (c_BxH, gates.o * jnp.tanh(c_BxH)), gates
 
 
 def matmul(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
@@ -66,66 +89,87 @@ def matmul(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
     return jnp.tensordot(a.astype(dtype), b.astype(dtype), axes=1, preferred_element_type=sums)
 
 
-def _over_time(a_TxBxM: jax.Array, b_TxBxN: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """Sum over time and batch of the outer products of `a` and `b`, (M, N).
-
-    Time and batch stay apart: merged, a batch divided over devices would have to be gathered.
-    """
-    time_and_batch = ((0, 1), (0, 1))
-    return jax.lax.dot_general(
-        a_TxBxM.astype(dtype),
-        b_TxBxN.astype(dtype),
-        (time_and_batch, ((), ())),
-        preferred_element_type=jnp.promote_types(dtype, jnp.float32),
-    )
+def _is_one_hot(x: jax.Array) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.integer)
 
 
-def _activate(gates_G: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _activate(gates_G: jax.Array) -> Gates:
     i, f, g, o = jnp.split(gates_G, 4, axis=-1)
-    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-
-
-def _scan_forward(
-    dtype: jnp.dtype, weights: Weights, x_TxBxD: jax.Array, carry: Carry
-) -> tuple[Carry, tuple[jax.Array, jax.Array, jax.Array]]:
-    """The carry after the last step, and of every step h, c and the gates before activation."""
-    projected_TxBxG = project(weights, x_TxBxD, dtype)
-    recurrent_HxG = weights.recurrent_HxG.astype(dtype)
-
-    def step(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, Any]:
-        (c_BxH, h_BxH), gates_BxG = advance(recurrent_HxG, projected_BxG, carry, dtype)
-        return (c_BxH, h_BxH), (h_BxH, c_BxH, gates_BxG)
-
-    return jax.lax.scan(step, carry, projected_TxBxG)
+    return Gates(jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o))
 
 
 def _forward(
     dtype: jnp.dtype, weights: Weights, x_TxBxD: jax.Array, carry: Carry
-) -> tuple[tuple[jax.Array, Carry], tuple]:
+) -> tuple[tuple[jax.Array, Carry], _Saved]:
     """The outputs and the last carry, and what `_backward` needs."""
-    carry_after, (h_TxBxH, c_TxBxH, gates_TxBxG) = _scan_forward(dtype, weights, x_TxBxD, carry)
-    return (h_TxBxH, carry_after), (weights, x_TxBxD, carry, h_TxBxH, c_TxBxH, gates_TxBxG)
+    x_NxSxBxD = _segments(x_TxBxD, x_TxBxD.shape[1])
+    recurrent_HxG = weights.recurrent_HxG.astype(dtype)
+
+    def step(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, Any]:
+        (c_BxH, h_BxH), gates = advance(recurrent_HxG, projected_BxG, carry, dtype)
+        return (c_BxH, h_BxH), (h_BxH, c_BxH, gates)
+
+    def segment(carry: Carry, x_SxBxD: jax.Array) -> tuple[Carry, Any]:
+        return jax.lax.scan(step, carry, project(weights, x_SxBxD, dtype))
+
+    carry_after, (h, c, gates) = jax.lax.scan(segment, carry, x_NxSxBxD)
+    h_TxBxH = h.reshape(-1, *h.shape[2:])
+    return (h_TxBxH, carry_after), _Saved(weights, x_NxSxBxD, carry, h, c, gates)
 
 
 def _backward(
-    dtype: jnp.dtype, saved: tuple, cotangents: tuple[jax.Array, Carry]
-) -> tuple[Weights, jax.Array, Carry]:
+    dtype: jnp.dtype, saved: _Saved, cotangents: tuple[jax.Array, Carry]
+) -> tuple[Weights, jax.Array | None, Carry]:
     """The gradients of weights, inputs and first carry."""
-    weights, x_TxBxD, (c0_BxH, h0_BxH), h_TxBxH, c_TxBxH, gates_TxBxG = saved
-    dh_TxBxH, (dc_BxH, dh_last_BxH) = cotangents
-    h_before_TxBxH = jnp.concatenate((h0_BxH[None], h_TxBxH[:-1]))
-    c_before_TxBxH = jnp.concatenate((c0_BxH[None], c_TxBxH[:-1]))
-    i, f, g, o = _activate(gates_TxBxG)
-    tanh_c = jnp.tanh(c_TxBxH)
-    # What each gate's gradient is per unit of dc (i, f, g) or dh (o); none depends on the scan.
-    per_dc_TxBx3H = jnp.concatenate(
-        (g * i * (1 - i), c_before_TxBxH * f * (1 - f), i * (1 - g * g)), axis=-1
-    )
-    per_dh_TxBxH = tanh_c * o * (1 - o)
-    dc_per_dh_TxBxH = o * (1 - tanh_c * tanh_c)
+    weights, x, (c0_BxH, h0_BxH), h, c, gates = saved
+    dh_TxBxH, dcarry = cotangents
+    first_c_NxBxH = jnp.concatenate((c0_BxH[None], c[:-1, -1]))
+    first_h_NxBxH = jnp.concatenate((h0_BxH[None], h[:-1, -1]))
     recurrent_GxH = weights.recurrent_HxG.T.astype(dtype)
+    input_GxD = weights.input_DxG.T.astype(dtype)
 
-    def retreat(carry: Carry, step: tuple[jax.Array, ...]) -> tuple[Carry, jax.Array]:
+    def segment(state: tuple[Carry, Weights], steps: tuple) -> tuple[Any, jax.Array | None]:
+        dcarry, dweights = state
+        x, h, c, gates, first_c_BxH, first_h_BxH, dh_SxBxH = steps
+        h_before = jnp.concatenate((first_h_BxH[None], h[:-1]))
+        c_before = jnp.concatenate((first_c_BxH[None], c[:-1]))
+        dcarry, dgates = _retreat(recurrent_GxH, gates, c, c_before, dh_SxBxH, dcarry, dtype)
+        dinput_DxG, drecurrent_HxG, dbias_G = dweights
+        drecurrent_HxG += _over_time(h_before, dgates, dtype)
+        dbias_G += dgates.sum((0, 1))
+        if _is_one_hot(x):
+            dx, dinput_DxG = None, dinput_DxG.at[x].add(dgates)
+        else:
+            dx = matmul(dgates, input_GxD, dtype)
+            dinput_DxG += _over_time(x, dgates, dtype)
+        return (dcarry, Weights(dinput_DxG, drecurrent_HxG, dbias_G)), dx
+
+    nothing = jax.tree.map(jnp.zeros_like, weights)
+    steps = (x, h, c, gates, first_c_NxBxH, first_h_NxBxH, dh_TxBxH.reshape(h.shape))
+    (dcarry, dweights), dx = jax.lax.scan(segment, (dcarry, nothing), steps, reverse=True)
+    return dweights, None if dx is None else dx.reshape(-1, *dx.shape[2:]), dcarry
+
+
+def _retreat(
+    recurrent_GxH: jax.Array,
+    gates: Gates,
+    c: jax.Array,
+    c_before: jax.Array,
+    dh_SxBxH: jax.Array,
+    dcarry: Carry,
+    dtype: jnp.dtype,
+) -> tuple[Carry, jax.Array]:
+    """Back through one segment: the gradients of its first carry, and of its gates, SxBxG."""
+    i, f, g, o = gates
+    tanh_c = jnp.tanh(c)
+    # What each gate's gradient is per unit of dc (i, f, g) or dh (o); none depends on the scan.
+    per_dc_SxBx3H = jnp.concatenate(
+        (g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g)), axis=-1
+    )
+    per_dh_SxBxH = tanh_c * o * (1 - o)
+    dc_per_dh_SxBxH = o * (1 - tanh_c * tanh_c)
+
+    def step(carry: Carry, step: tuple[jax.Array, ...]) -> tuple[Carry, jax.Array]:
         dc_BxH, dh_BxH = carry
         dh_out, per_dc, per_dh, dc_per_dh, f = step
         dh_BxH = dh_BxH + dh_out
@@ -133,15 +177,33 @@ def _backward(
         dgates_BxG = jnp.concatenate((jnp.tile(dc_BxH, 3) * per_dc, dh_BxH * per_dh), axis=-1)
         return (dc_BxH * f, matmul(dgates_BxG, recurrent_GxH, dtype)), dgates_BxG
 
-    steps = (dh_TxBxH, per_dc_TxBx3H, per_dh_TxBxH, dc_per_dh_TxBxH, f)
-    dcarry, dgates_TxBxG = jax.lax.scan(retreat, (dc_BxH, dh_last_BxH), steps, reverse=True)
-    dweights = Weights(
-        input_DxG=_over_time(x_TxBxD, dgates_TxBxG, dtype),
-        recurrent_HxG=_over_time(h_before_TxBxH, dgates_TxBxG, dtype),
-        bias_G=dgates_TxBxG.sum((0, 1)),
+    steps = (dh_SxBxH, per_dc_SxBx3H, per_dh_SxBxH, dc_per_dh_SxBxH, f)
+    return jax.lax.scan(step, dcarry, steps, reverse=True)
+
+
+def _over_time(a_SxBxM: jax.Array, b_SxBxN: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Sum over time and batch of the outer products of `a` and `b`, (M, N).
+
+    Time and batch stay apart: merged, a batch divided over devices would have to be gathered.
+    """
+    a_MxSxB = BAR(a_SxBxM.astype(dtype).transpose(2, 0, 1))
+    return jax.lax.dot_general(
+        a_MxSxB,
+        b_SxBxN.astype(dtype),
+        (((1, 2), (0, 1)), ((), ())),
+        preferred_element_type=jnp.promote_types(dtype, jnp.float32),
     )
-    dx_TxBxD = matmul(dgates_TxBxG, weights.input_DxG.T, dtype)
-    return dweights, dx_TxBxD, dcarry
+import os
+BAR = jax.lax.optimization_barrier if os.environ.get('BAR','1')=='1' else (lambda x: x)
+SEGMENT_ROWS=int(os.environ.get('ROWS','1024'))
+
+
+def _segments(x_TxB: jax.Array, batch_size: int) -> jax.Array:
+    """(T, B, ...) as (N, S, B, ...)."""
+    num_steps = len(x_TxB)
+    fitting = max(1, SEGMENT_ROWS // batch_size)
+    steps = max(size for size in range(1, fitting + 1) if num_steps % size == 0)
+    return x_TxB.reshape(-1, steps, *x_TxB.shape[1:])
 
 
 _lstm = jax.custom_vjp(lambda *args: _forward(*args)[0], nondiff_argnums=(0,))

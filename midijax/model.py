@@ -42,15 +42,25 @@ class LSTMLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_TxBxH: jax.Array, carry: lstm.Carry, deterministic: bool
+        self,
+        x_TxBxH: jax.Array,
+        carry: lstm.Carry,
+        deterministic: bool,
+        embedding_SxH: jax.Array | None = None,
     ) -> tuple[jax.Array, lstm.Carry]:
-        """Outputs h_TxBxH and the carry (c_BxH, h_BxH) after the last step."""
+        """Outputs h_TxBxH and the carry (c_BxH, h_BxH) after the last step.
+
+        With an embedding, x is ids (T, B): each is embedded and projected once, not at every step.
+        """
         size = self.hidden_size
         weights = lstm.Weights(
-            self.param("input", nn.initializers.lecun_normal(), (x_TxBxH.shape[-1], 4 * size)),
+            self.param("input", nn.initializers.lecun_normal(), (size, 4 * size)),
             self.param("recurrent", nn.initializers.orthogonal(), (size, 4 * size)),
             self.param("bias", self._initial_bias, (4 * size,)),
         )
+        if embedding_SxH is not None:
+            table_SxG = lstm.matmul(embedding_SxH, weights.input_DxG, self.dtype)
+            weights = weights._replace(input_DxG=table_SxG)
         h_TxBxH, carry = lstm.lstm(weights, x_TxBxH, carry, self.dtype)
         return nn.Dropout(self.dropout_rate)(h_TxBxH, deterministic=deterministic), carry
 
@@ -94,22 +104,29 @@ class PerformanceRNN(nn.Module):
             embedding_init=nn.initializers.normal(1.0),
             name="embedding",
         )
-        stack = nn.scan(
+        layer = self.hidden_size, self.dropout_rate, self.forget_bias, self.dtype
+        first_layer = LSTMLayer(*layer, name="first_layer")
+        further_layers = nn.scan(
             LSTMLayer,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast),
-            length=self.num_layers,
-            unroll=self.num_layers,
-        )(self.hidden_size, self.dropout_rate, self.forget_bias, self.dtype, name="layers")
+            length=self.num_layers - 1,
+            unroll=self.num_layers - 1,
+        )(*layer, name="further_layers")
         head = nn.Dense(
             self.vocab_size,
             dtype=self.dtype,
             dot_general=functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32),
             name="head",
         )
-        h_TxBxH, carry = stack(embedding(inputs_BxT.T), carry, deterministic)
-        return head(h_TxBxH).swapaxes(0, 1), carry
+        first_carry, further_carries = _split(carry)
+        h_TxBxH, first_carry = first_layer(
+            inputs_BxT.T, first_carry, deterministic, embedding.embedding
+        )
+        if self.num_layers > 1:
+            h_TxBxH, further_carries = further_layers(h_TxBxH, further_carries, deterministic)
+        return head(h_TxBxH).swapaxes(0, 1), _join(first_carry, further_carries)
 
     def step_weights(self, params: Any) -> StepWeights:
         """The parameters as `step` takes them, to be laid out once before a loop of steps.
@@ -119,13 +136,21 @@ class PerformanceRNN(nn.Module):
         inputs there are. Matrices take the model's dtype, as in training; where bfloat16 does not
         pay, with few rows on a CPU, XLA itself multiplies the rounded values in float32.
         """
-        stack = params["layers"]
-        matrices = (stack[name].astype(self.dtype) for name in ("input", "recurrent"))
-        layers = tuple(map(lstm.Weights, *matrices, stack["bias"]))
+        layers = [params["first_layer"]]
+        for index in range(self.num_layers - 1):
+            layers.append(jax.tree.map(lambda stack: stack[index], params["further_layers"]))  # noqa: B023
+        weights = tuple(
+            lstm.Weights(
+                layer["input"].astype(self.dtype),
+                layer["recurrent"].astype(self.dtype),
+                layer["bias"],
+            )
+            for layer in layers
+        )
         embedding_SxH = params["embedding"]["embedding"]
         return StepWeights(
-            projected_SxG=lstm.project(layers[0], embedding_SxH, self.dtype),
-            layers=layers,
+            projected_SxG=lstm.project(weights[0], embedding_SxH, self.dtype),
+            layers=weights,
             head=jax.tree.map(lambda array: array.astype(self.dtype), params["head"]),
         )
 
@@ -154,6 +179,15 @@ class PerformanceRNN(nn.Module):
         """The state that remembers nothing."""
         zeros_LxBxH = jnp.zeros((self.num_layers, batch_size, self.hidden_size))
         return zeros_LxBxH, zeros_LxBxH
+
+
+def _split(carry: Carry) -> tuple[lstm.Carry, Carry]:
+    """The first layer's carry, and the others' along their axis L."""
+    return jax.tree.map(lambda x: x[0], carry), jax.tree.map(lambda x: x[1:], carry)
+
+
+def _join(first: lstm.Carry, further: Carry) -> Carry:
+    return jax.tree.map(lambda x, rest: jnp.concatenate((x[None], rest)), first, further)
 
 
 def from_config(config: Config) -> PerformanceRNN:

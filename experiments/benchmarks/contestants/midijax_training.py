@@ -1,0 +1,32 @@
+"""Training steps of midijax, as `midijax.train` takes them."""
+
+import jax
+import numpy as np
+import serve
+
+from midijax import model, training
+from midijax.config import Config, DataConfig, ModelConfig, OptimizerConfig
+
+settings = serve.settings()
+config = Config(
+    model=ModelConfig(num_layers=3, hidden_size=512, dropout_rate=0.0, dtype=settings["dtype"]),
+    data=DataConfig(batch_size=settings["batch_size"], sequence_length=settings["num_steps"]),
+    optimizer=OptimizerConfig(name="adam", clip_norm=3.0),
+)
+network = model.from_config(config)
+mesh = training.data_mesh()
+state = training.initial_state(config, network, mesh)
+step = training.make_train_step(config, network, mesh)
+shape = (settings["batch_size"], settings["num_steps"])
+tokens_BxT = np.random.default_rng(0).integers(0, 413, shape, np.int32)
+
+
+def work() -> int:
+    """One step."""
+    global state
+    state, report = step(state, tokens_BxT, 1)
+    jax.block_until_ready((state, report))
+    return tokens_BxT.size
+
+
+serve.serve(work)
