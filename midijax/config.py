@@ -43,6 +43,8 @@ class ModelConfig:
       dropout_rate: share of the activations dropped between layers while training.
       forget_bias: start value of the forget gates' bias; 1 lets memories last from the start.
       dtype: type of the matrix products, one of DTYPES; parameters stay float32.
+      remat: compute gates again for the gradients rather than keep them: for long windows that do
+        not fit in memory, at some cost in time.
     """
 
     num_layers: int = 3
@@ -50,6 +52,7 @@ class ModelConfig:
     dropout_rate: float = 0.1
     forget_bias: float = 1.0
     dtype: str = "float32"
+    remat: bool = False
 
     def __post_init__(self) -> None:
         _in_range("model", self, "num_layers hidden_size", 1)

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 
 Carry = tuple[jax.Array, jax.Array]  # (c_BxH, h_BxH), as in Flax
-SEGMENT_ROWS = 1024  # rows of a matrix product from which a CPU gains nothing by more
+# Rows S * B of a segment. A CPU multiplies no faster with more, and keeps these in its cache;
+# accelerators want few, large products.
+CPU_ROWS, ACCELERATOR_ROWS = 2**10, 2**16
 
 
 class Weights(NamedTuple):
@@ -30,19 +32,20 @@ class Gates(NamedTuple):
     o: jax.Array
 
 
-class _Saved(NamedTuple):
-    """What the backward pass needs of the forward pass; arrays over time lead with (N, S)."""
+class _States(NamedTuple):
+    """What a step leaves for the backward pass: h and c after it, (..., B, H), and its gates."""
 
-    weights: Weights
-    x: jax.Array
-    carry: Carry
     h: jax.Array
     c: jax.Array
-    gates: Gates
+    gates: Gates | None
 
 
 def lstm(
-    weights: Weights, x_TxBxD: jax.Array, carry: Carry, dtype: Any = jnp.float32
+    weights: Weights,
+    x_TxBxD: jax.Array,
+    carry: Carry,
+    dtype: Any = jnp.float32,
+    remat: bool = False,
 ) -> tuple[jax.Array, Carry]:
     """Runs one LSTM layer (Hochreiter & Schmidhuber 1997, with forget gates) over a sequence.
 
@@ -59,11 +62,13 @@ def lstm(
       carry: (c_BxH, h_BxH) before the first step, float32.
       dtype: operand type of the matrix products, float32 or bfloat16; sums, gates and the carry are
         float32 in either case.
+      remat: for gradients, keep of every step 2H numbers (h, c) and not 6H (the gates too), which
+        the backward pass then computes anew, a segment at a time.
 
     Returns:
       The outputs h_TxBxH and the carry after the last step, float32.
     """
-    return _lstm(jnp.dtype(dtype), weights, x_TxBxD, carry)
+    return _lstm(jnp.dtype(dtype), remat, weights, x_TxBxD, carry)
 
 
 def project(weights: Weights, x: jax.Array, dtype: Any) -> jax.Array:
@@ -99,42 +104,42 @@ def _activate(gates_G: jax.Array) -> Gates:
 
 
 def _forward(
-    dtype: jnp.dtype, weights: Weights, x_TxBxD: jax.Array, carry: Carry
-) -> tuple[tuple[jax.Array, Carry], _Saved]:
+    dtype: jnp.dtype, remat: bool, weights: Weights, x_TxBxD: jax.Array, carry: Carry
+) -> tuple[tuple[jax.Array, Carry], tuple]:
     """The outputs and the last carry, and what `_backward` needs."""
     x_NxSxBxD = _segments(x_TxBxD, x_TxBxD.shape[1])
     recurrent_HxG = weights.recurrent_HxG.astype(dtype)
 
-    def step(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, Any]:
+    def step(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, _States]:
         (c_BxH, h_BxH), gates = advance(recurrent_HxG, projected_BxG, carry, dtype)
-        return (c_BxH, h_BxH), (h_BxH, c_BxH, gates)
+        return (c_BxH, h_BxH), _States(h_BxH, c_BxH, None if remat else gates)
 
-    def segment(carry: Carry, x_SxBxD: jax.Array) -> tuple[Carry, Any]:
+    def segment(carry: Carry, x_SxBxD: jax.Array) -> tuple[Carry, _States]:
         return jax.lax.scan(step, carry, project(weights, x_SxBxD, dtype))
 
-    carry_after, (h, c, gates) = jax.lax.scan(segment, carry, x_NxSxBxD)
-    h_TxBxH = h.reshape(-1, *h.shape[2:])
-    return (h_TxBxH, carry_after), _Saved(weights, x_NxSxBxD, carry, h, c, gates)
+    carry_after, states_NxS = jax.lax.scan(segment, carry, x_NxSxBxD)
+    return (_join(states_NxS.h), carry_after), (weights, x_NxSxBxD, carry, states_NxS)
 
 
 def _backward(
-    dtype: jnp.dtype, saved: _Saved, cotangents: tuple[jax.Array, Carry]
+    dtype: jnp.dtype, remat: bool, saved: tuple, cotangents: tuple[jax.Array, Carry]
 ) -> tuple[Weights, jax.Array | None, Carry]:
     """The gradients of weights, inputs and first carry."""
-    weights, x, (c0_BxH, h0_BxH), h, c, gates = saved
+    weights, x_NxSxBxD, (c0_BxH, h0_BxH), states_NxS = saved
     dh_TxBxH, dcarry = cotangents
-    first_c_NxBxH = jnp.concatenate((c0_BxH[None], c[:-1, -1]))
-    first_h_NxBxH = jnp.concatenate((h0_BxH[None], h[:-1, -1]))
     recurrent_GxH = weights.recurrent_HxG.T.astype(dtype)
     input_GxD = weights.input_DxG.T.astype(dtype)
 
-    def segment(state: tuple[Carry, Weights], steps: tuple) -> tuple[Any, jax.Array | None]:
-        dcarry, dweights = state
-        x, h, c, gates, first_c_BxH, first_h_BxH, dh_SxBxH = steps
-        h_before = jnp.concatenate((first_h_BxH[None], h[:-1]))
-        c_before = jnp.concatenate((first_c_BxH[None], c[:-1]))
-        dcarry, dgates = _retreat(recurrent_GxH, gates, c, c_before, dh_SxBxH, dcarry, dtype)
-        dinput_DxG, drecurrent_HxG, dbias_G = dweights
+    def segment(sums: tuple[Carry, Weights], segment: tuple) -> tuple[Any, jax.Array | None]:
+        dcarry, (dinput_DxG, drecurrent_HxG, dbias_G) = sums
+        x, states, (first_c_BxH, first_h_BxH), dh_SxBxH = segment
+        h_before = jnp.concatenate((first_h_BxH[None], states.h[:-1]))
+        c_before = jnp.concatenate((first_c_BxH[None], states.c[:-1]))
+        if remat:
+            gates_SxBxG = project(weights, x, dtype)
+            gates_SxBxG += matmul(h_before, weights.recurrent_HxG, dtype)
+            states = states._replace(gates=_activate(gates_SxBxG))
+        dcarry, dgates = _retreat(recurrent_GxH, states, c_before, dh_SxBxH, dcarry, dtype)
         drecurrent_HxG += _over_time(h_before, dgates, dtype)
         dbias_G += dgates.sum((0, 1))
         if _is_one_hot(x):
@@ -144,24 +149,32 @@ def _backward(
             dinput_DxG += _over_time(x, dgates, dtype)
         return (dcarry, Weights(dinput_DxG, drecurrent_HxG, dbias_G)), dx
 
-    nothing = jax.tree.map(jnp.zeros_like, weights)
-    steps = (x, h, c, gates, first_c_NxBxH, first_h_NxBxH, dh_TxBxH.reshape(h.shape))
-    (dcarry, dweights), dx = jax.lax.scan(segment, (dcarry, nothing), steps, reverse=True)
-    return dweights, None if dx is None else dx.reshape(-1, *dx.shape[2:]), dcarry
+    first_carry_N = (
+        jnp.concatenate((c0_BxH[None], states_NxS.c[:-1, -1])),
+        jnp.concatenate((h0_BxH[None], states_NxS.h[:-1, -1])),
+    )
+    dh_NxSxBxH = dh_TxBxH.reshape(states_NxS.h.shape)
+    (dcarry, dweights), dx_NxSxBxD = jax.lax.scan(
+        segment,
+        (dcarry, jax.tree.map(jnp.zeros_like, weights)),
+        (x_NxSxBxD, states_NxS, first_carry_N, dh_NxSxBxH),
+        reverse=True,
+    )
+    return dweights, None if dx_NxSxBxD is None else _join(dx_NxSxBxD), dcarry
 
 
 def _retreat(
     recurrent_GxH: jax.Array,
-    gates: Gates,
-    c: jax.Array,
+    states: _States,
     c_before: jax.Array,
     dh_SxBxH: jax.Array,
     dcarry: Carry,
     dtype: jnp.dtype,
 ) -> tuple[Carry, jax.Array]:
     """Back through one segment: the gradients of its first carry, and of its gates, SxBxG."""
-    i, f, g, o = gates
-    tanh_c = jnp.tanh(c)
+    assert states.gates is not None
+    i, f, g, o = states.gates
+    tanh_c = jnp.tanh(states.c)
     # What each gate's gradient is per unit of dc (i, f, g) or dh (o); none depends on the scan.
     per_dc_SxBx3H = jnp.concatenate(
         (g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g)), axis=-1
@@ -184,27 +197,32 @@ def _retreat(
 def _over_time(a_SxBxM: jax.Array, b_SxBxN: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """Sum over time and batch of the outer products of `a` and `b`, (M, N).
 
-    Time and batch stay apart: merged, a batch divided over devices would have to be gathered.
+    Time and batch stay apart: merged, a batch divided over devices would have to be gathered. The
+    barrier has `a` turned beforehand: XLA's CPU product of bfloat16 is far slower on what it turns
+    itself.
     """
-    a_MxSxB = BAR(a_SxBxM.astype(dtype).transpose(2, 0, 1))
+    a_MxSxB = jax.lax.optimization_barrier(a_SxBxM.astype(dtype).transpose(2, 0, 1))
     return jax.lax.dot_general(
         a_MxSxB,
         b_SxBxN.astype(dtype),
         (((1, 2), (0, 1)), ((), ())),
         preferred_element_type=jnp.promote_types(dtype, jnp.float32),
     )
-import os
-BAR = jax.lax.optimization_barrier if os.environ.get('BAR','1')=='1' else (lambda x: x)
-SEGMENT_ROWS=int(os.environ.get('ROWS','1024'))
 
 
 def _segments(x_TxB: jax.Array, batch_size: int) -> jax.Array:
-    """(T, B, ...) as (N, S, B, ...)."""
+    """(T, B, ...) as (N, S, B, ...): the longest segments of equal length with few enough rows."""
     num_steps = len(x_TxB)
-    fitting = max(1, SEGMENT_ROWS // batch_size)
-    steps = max(size for size in range(1, fitting + 1) if num_steps % size == 0)
+    rows = CPU_ROWS if jax.default_backend() == "cpu" else ACCELERATOR_ROWS
+    longest = min(num_steps, max(1, rows // batch_size))
+    steps = next(size for size in range(longest, 0, -1) if num_steps % size == 0)
     return x_TxB.reshape(-1, steps, *x_TxB.shape[1:])
 
 
-_lstm = jax.custom_vjp(lambda *args: _forward(*args)[0], nondiff_argnums=(0,))
+def _join(x_NxSxB: jax.Array) -> jax.Array:
+    """(N, S, B, ...) as (T, B, ...)."""
+    return x_NxSxB.reshape(-1, *x_NxSxB.shape[2:])
+
+
+_lstm = jax.custom_vjp(lambda *args: _forward(*args)[0], nondiff_argnums=(0, 1))
 _lstm.defvjp(_forward, _backward)

@@ -39,6 +39,7 @@ class LSTMLayer(nn.Module):
     dropout_rate: float
     forget_bias: float
     dtype: str
+    remat: bool
 
     @nn.compact
     def __call__(
@@ -61,7 +62,7 @@ class LSTMLayer(nn.Module):
         if embedding_SxH is not None:
             table_SxG = lstm.matmul(embedding_SxH, weights.input_DxG, self.dtype)
             weights = weights._replace(input_DxG=table_SxG)
-        h_TxBxH, carry = lstm.lstm(weights, x_TxBxH, carry, self.dtype)
+        h_TxBxH, carry = lstm.lstm(weights, x_TxBxH, carry, self.dtype, self.remat)
         return nn.Dropout(self.dropout_rate)(h_TxBxH, deterministic=deterministic), carry
 
     def _initial_bias(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -83,6 +84,7 @@ class PerformanceRNN(nn.Module):
     dropout_rate: float = 0.0
     forget_bias: float = 1.0
     dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -104,7 +106,7 @@ class PerformanceRNN(nn.Module):
             embedding_init=nn.initializers.normal(1.0),
             name="embedding",
         )
-        layer = self.hidden_size, self.dropout_rate, self.forget_bias, self.dtype
+        layer = self.hidden_size, self.dropout_rate, self.forget_bias, self.dtype, self.remat
         first_layer = LSTMLayer(*layer, name="first_layer")
         further_layers = nn.scan(
             LSTMLayer,
@@ -200,6 +202,7 @@ def from_config(config: Config) -> PerformanceRNN:
         dropout_rate=model.dropout_rate,
         forget_bias=model.forget_bias,
         dtype=model.dtype,
+        remat=model.remat,
     )
 
 

@@ -1,4 +1,4 @@
-"""What machine this is, and how fast it multiplies and moves at best: the floor under a benchmark."""
+"""What machine this is, and how fast it multiplies and moves at best: a benchmark's floor."""
 
 import os
 import platform

@@ -91,7 +91,8 @@ def table(results: Sequence[Result], unit: str) -> str:
 
 @contextlib.contextmanager
 def _started(contestant: Contestant, environment: dict) -> Iterator[subprocess.Popen]:
-    command = [contestant.python, CONTESTANTS / contestant.script, json.dumps(contestant.settings)]
+    script = str(CONTESTANTS / contestant.script)
+    command = [contestant.python, script, json.dumps(contestant.settings)]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -111,7 +112,7 @@ def _turn(process: subprocess.Popen) -> dict[str, float]:
     process.stdin.write("\n")
     line = process.stdout.readline()
     if not line:
-        raise SystemExit(f"a contestant failed, see above: {process.args}")
+        raise SystemExit(f"a contestant failed, see above: {process.args!r}")
     return json.loads(line)
 
 

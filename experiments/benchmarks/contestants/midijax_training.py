@@ -18,7 +18,7 @@ mesh = training.data_mesh()
 state = training.initial_state(config, network, mesh)
 step = training.make_train_step(config, network, mesh)
 shape = (settings["batch_size"], settings["num_steps"])
-tokens_BxT = np.random.default_rng(0).integers(0, 413, shape, np.int32)
+tokens_BxT = jax.numpy.asarray(np.random.default_rng(0).integers(0, 413, shape, np.int32))
 
 
 def work() -> int:
