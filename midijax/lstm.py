@@ -4,6 +4,7 @@ Shapes: T time, B batch, D input features, H hidden units, G = 4H gates in the o
 the sequence is worked through in N segments of S steps, T = N * S.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ Carry = tuple[jax.Array, jax.Array]  # (c_BxH, h_BxH), as in Flax
 # Rows S * B of a segment. A CPU multiplies no faster with more, and keeps these in its cache;
 # accelerators want few, large products.
 CPU_ROWS, ACCELERATOR_ROWS = 2**10, 2**16
+CPU_BFLOAT16_SUM = 2**10  # terms per product, see `_matmul_in_parts`
 
 
 class Weights(NamedTuple):
@@ -60,13 +62,13 @@ def lstm(
       weights: the layer's parameters, float32.
       x_TxBxD: inputs, float32; or int (T, B), each the index of the 1 in a one-hot vector.
       carry: (c_BxH, h_BxH) before the first step, float32.
-      dtype: operand type of the matrix products, float32 or bfloat16; sums, gates and the carry are
-        float32 in either case.
+      dtype: operand type of the matrix products, float32 or bfloat16, and of what is kept for
+        gradients; sums, gates and the carry are float32 in either case.
       remat: for gradients, keep of every step 2H numbers (h, c) and not 6H (the gates too), which
         the backward pass then computes anew, a segment at a time.
 
     Returns:
-      The outputs h_TxBxH and the carry after the last step, float32.
+      The outputs h_TxBxH, rounded to dtype, and the carry after the last step; both float32.
     """
     return _lstm(jnp.dtype(dtype), remat, weights, x_TxBxD, carry)
 
@@ -94,6 +96,10 @@ def matmul(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
     return jnp.tensordot(a.astype(dtype), b.astype(dtype), axes=1, preferred_element_type=sums)
 
 
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
 def _is_one_hot(x: jax.Array) -> bool:
     return jnp.issubdtype(x.dtype, jnp.integer)
 
@@ -112,13 +118,14 @@ def _forward(
 
     def step(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, _States]:
         (c_BxH, h_BxH), gates = advance(recurrent_HxG, projected_BxG, carry, dtype)
-        return (c_BxH, h_BxH), _States(h_BxH, c_BxH, None if remat else gates)
+        return (c_BxH, h_BxH), _pack(_States(h_BxH, c_BxH, None if remat else gates), dtype)
 
     def segment(carry: Carry, x_SxBxD: jax.Array) -> tuple[Carry, _States]:
         return jax.lax.scan(step, carry, project(weights, x_SxBxD, dtype))
 
     carry_after, states_NxS = jax.lax.scan(segment, carry, x_NxSxBxD)
-    return (_join(states_NxS.h), carry_after), (weights, x_NxSxBxD, carry, states_NxS)
+    h_TxBxH = _join(_unpack(states_NxS.h))
+    return (h_TxBxH, carry_after), (weights, _pack(x_NxSxBxD, dtype), carry, states_NxS)
 
 
 def _backward(
@@ -132,7 +139,7 @@ def _backward(
 
     def segment(sums: tuple[Carry, Weights], segment: tuple) -> tuple[Any, jax.Array | None]:
         dcarry, (dinput_DxG, drecurrent_HxG, dbias_G) = sums
-        x, states, (first_c_BxH, first_h_BxH), dh_SxBxH = segment
+        x, states, (first_c_BxH, first_h_BxH), dh_SxBxH = _unpack(segment)
         h_before = jnp.concatenate((first_h_BxH[None], states.h[:-1]))
         c_before = jnp.concatenate((first_c_BxH[None], states.c[:-1]))
         if remat:
@@ -140,18 +147,20 @@ def _backward(
             gates_SxBxG += matmul(h_before, weights.recurrent_HxG, dtype)
             states = states._replace(gates=_activate(gates_SxBxG))
         dcarry, dgates = _retreat(recurrent_GxH, states, c_before, dh_SxBxH, dcarry, dtype)
-        drecurrent_HxG += _over_time(h_before, dgates, dtype)
-        dbias_G += dgates.sum((0, 1))
         if _is_one_hot(x):
             dx, dinput_DxG = None, dinput_DxG.at[x].add(dgates)
+            drecurrent_HxG += _over_time(h_before, dgates, dtype)
         else:
             dx = matmul(dgates, input_GxD, dtype)
-            dinput_DxG += _over_time(x, dgates, dtype)
+            both = _over_time(jnp.concatenate((x, h_before), axis=-1), dgates, dtype)
+            dinput_DxG += both[: len(dinput_DxG)]
+            drecurrent_HxG += both[len(dinput_DxG) :]
+        dbias_G += dgates.sum((0, 1))
         return (dcarry, Weights(dinput_DxG, drecurrent_HxG, dbias_G)), dx
 
     first_carry_N = (
-        jnp.concatenate((c0_BxH[None], states_NxS.c[:-1, -1])),
-        jnp.concatenate((h0_BxH[None], states_NxS.h[:-1, -1])),
+        jnp.concatenate((_pack(c0_BxH, dtype)[None], states_NxS.c[:-1, -1])),
+        jnp.concatenate((_pack(h0_BxH, dtype)[None], states_NxS.h[:-1, -1])),
     )
     dh_NxSxBxH = dh_TxBxH.reshape(states_NxS.h.shape)
     (dcarry, dweights), dx_NxSxBxD = jax.lax.scan(
@@ -188,7 +197,7 @@ def _retreat(
         dh_BxH = dh_BxH + dh_out
         dc_BxH = dc_BxH + dh_BxH * dc_per_dh
         dgates_BxG = jnp.concatenate((jnp.tile(dc_BxH, 3) * per_dc, dh_BxH * per_dh), axis=-1)
-        return (dc_BxH * f, matmul(dgates_BxG, recurrent_GxH, dtype)), dgates_BxG
+        return (dc_BxH * f, _matmul_in_parts(dgates_BxG, recurrent_GxH, dtype)), dgates_BxG
 
     steps = (dh_SxBxH, per_dc_SxBx3H, per_dh_SxBxH, dc_per_dh_SxBxH, f)
     return jax.lax.scan(step, dcarry, steps, reverse=True)
@@ -210,10 +219,45 @@ def _over_time(a_SxBxM: jax.Array, b_SxBxN: jax.Array, dtype: jnp.dtype) -> jax.
     )
 
 
+def _matmul_in_parts(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """`matmul`; with few rows, XLA's CPU product of bfloat16 is far slower on longer sums."""
+    if dtype != jnp.bfloat16 or not _on_cpu():
+        return matmul(a, b, dtype)
+    parts = [slice(i, i + CPU_BFLOAT16_SUM) for i in range(0, len(b), CPU_BFLOAT16_SUM)]
+    return functools.reduce(jnp.add, (matmul(a[:, part], b[part], dtype) for part in parts))
+
+
+def _pack(tree: Any, dtype: jnp.dtype) -> Any:
+    """Arrays as they are kept for the backward pass: in `dtype`, bfloat16 as its 16 bits.
+
+    As bits because XLA's CPU loops take bfloat16 to float32 and back, whole arrays at every step.
+    """
+
+    def pack(x: jax.Array) -> jax.Array:
+        if _is_one_hot(x):
+            return x.astype(jnp.int32)
+        if dtype != jnp.bfloat16:
+            return x
+        return jax.lax.bitcast_convert_type(x.astype(dtype), jnp.uint16)
+
+    return jax.tree.map(pack, tree)
+
+
+def _unpack(tree: Any) -> Any:
+    """What `_pack` packed, as float32."""
+
+    def unpack(x: jax.Array) -> jax.Array:
+        if x.dtype != jnp.uint16:
+            return x
+        return jax.lax.bitcast_convert_type(x, jnp.bfloat16).astype(jnp.float32)
+
+    return jax.tree.map(unpack, tree)
+
+
 def _segments(x_TxB: jax.Array, batch_size: int) -> jax.Array:
     """(T, B, ...) as (N, S, B, ...): the longest segments of equal length with few enough rows."""
     num_steps = len(x_TxB)
-    rows = CPU_ROWS if jax.default_backend() == "cpu" else ACCELERATOR_ROWS
+    rows = CPU_ROWS if _on_cpu() else ACCELERATOR_ROWS
     longest = min(num_steps, max(1, rows // batch_size))
     steps = next(size for size in range(longest, 0, -1) if num_steps % size == 0)
     return x_TxB.reshape(-1, steps, *x_TxB.shape[1:])

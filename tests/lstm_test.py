@@ -8,12 +8,18 @@ from flax import linen as nn
 
 from midijax import lstm
 
-T, B, D, H = 7, 3, 5, 4
+T, B, D, H = 8, 3, 5, 4
 GATES = "ifgo"
 
 
+@pytest.fixture(params=[1, 4, T], ids="segments of {}".format)
+def segment_steps(request, monkeypatch):
+    monkeypatch.setattr(lstm, "CPU_ROWS", request.param * B + B - 1)
+    return request.param
+
+
 @pytest.fixture
-def problem():
+def problem(segment_steps):
     rng = np.random.default_rng(0)
 
     def draw(*shape):
@@ -39,8 +45,8 @@ def flax_lstm(weights, x_TxBxD, carry):
     return jnp.stack(outputs), carry
 
 
-def gradients(run, problem):
-    return jax.jit(jax.grad(scalar(run, weighting()), argnums=(0, 1, 2)))(*problem)
+def gradients(run, problem, argnums=(0, 1, 2)):
+    return jax.jit(jax.grad(scalar(run, weighting()), argnums))(*problem)
 
 
 def scalar(run, weighting):
@@ -62,12 +68,41 @@ def assert_close(actual, expected, tolerance):
         np.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance)
 
 
+def test_segments_are_as_long_as_their_rows_allow(segment_steps):
+    assert lstm._segments(jnp.zeros((T, B, D)), B).shape == (
+        T // segment_steps,
+        segment_steps,
+        B,
+        D,
+    )
+
+
 def test_outputs_are_those_of_flax(problem):
     assert_close(lstm.lstm(*problem), flax_lstm(*problem), 1e-5)
 
 
-def test_gradients_are_those_of_flax(problem):
-    assert_close(gradients(lstm.lstm, problem), gradients(flax_lstm, problem), 1e-5)
+@pytest.mark.parametrize("remat", [False, True])
+def test_gradients_are_those_of_flax(problem, remat):
+    run = functools.partial(lstm.lstm, remat=remat)
+    assert_close(gradients(run, problem), gradients(flax_lstm, problem), 1e-5)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_ids_are_one_hot_rows(problem, remat):
+    weights, _, carry = problem
+    ids_TxB = jnp.asarray(np.random.default_rng(3).integers(0, D, (T, B)), jnp.uint16)
+    run = functools.partial(lstm.lstm, remat=remat)
+    by_id, by_row = (weights, ids_TxB, carry), (weights, jax.nn.one_hot(ids_TxB, D), carry)
+    assert_close(run(*by_id), flax_lstm(*by_row), 1e-5)
+    assert_close(gradients(run, by_id, (0, 2)), gradients(flax_lstm, by_row, (0, 2)), 1e-5)
+
+
+def test_remat_keeps_less(problem):
+    def kept(remat):
+        run = functools.partial(lstm.lstm, remat=remat)
+        return sum(x.size for x in jax.tree.leaves(jax.vjp(run, *problem)[1]))
+
+    assert kept(False) - kept(True) == T * B * 4 * H
 
 
 def test_gradients_are_finite_differences(problem):
@@ -103,11 +138,13 @@ def test_no_output_depends_on_a_later_input(problem):
     np.testing.assert_array_equal(depends_TxT, np.tri(T, dtype=bool))
 
 
-def test_bfloat16_stays_near_float32_and_returns_float32(problem):
-    half = lstm.lstm(*problem, dtype=jnp.bfloat16)
+@pytest.mark.parametrize("remat", [False, True])
+def test_bfloat16_stays_near_float32_and_returns_float32(problem, remat, monkeypatch):
+    monkeypatch.setattr(lstm, "CPU_BFLOAT16_SUM", 2 * H + 1)
+    rounded = functools.partial(lstm.lstm, dtype=jnp.bfloat16, remat=remat)
+    half = rounded(*problem)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(half))
     assert_close(half, lstm.lstm(*problem), 2e-2)
-    rounded = functools.partial(lstm.lstm, dtype=jnp.bfloat16)
     approximations, exacts = (gradients(run, problem) for run in (rounded, lstm.lstm))
     for approximate, exact in zip(*map(jax.tree.leaves, (approximations, exacts)), strict=True):
         assert jnp.linalg.norm(approximate - exact) < 2e-2 * jnp.linalg.norm(exact)

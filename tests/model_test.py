@@ -42,9 +42,10 @@ def apply(network, params, tokens, deterministic=True, seed=0):
 step = jax.jit(model.PerformanceRNN.step, static_argnums=0)
 
 
-def test_parameters_are_stacked_by_layer(params):
-    assert params["layers"]["input"].shape == (L, H, 4 * H)
-    assert params["layers"]["recurrent"].shape == (L, H, 4 * H)
+def test_further_layers_parameters_are_stacked(params):
+    assert params["first_layer"]["input"].shape == (H, 4 * H)
+    assert params["further_layers"]["input"].shape == (L - 1, H, 4 * H)
+    assert params["further_layers"]["recurrent"].shape == (L - 1, H, 4 * H)
     assert params["embedding"]["embedding"].shape == (V + 1, H)
     assert params["head"]["kernel"].shape == (H, V)
 
@@ -57,10 +58,20 @@ def test_the_papers_model_has_its_size():
 
 
 def test_layers_differ_and_forget_gates_start_open(params):
-    recurrent = params["layers"]["recurrent"]
-    assert not np.allclose(recurrent[0], recurrent[1])
-    np.testing.assert_array_equal(params["layers"]["bias"][:, H : 2 * H], 1.0)
-    np.testing.assert_array_equal(params["layers"]["bias"][:, 2 * H :], 0.0)
+    first, further = params["first_layer"], params["further_layers"]
+    assert not np.allclose(first["recurrent"], further["recurrent"][0])
+    assert not np.allclose(*further["recurrent"])
+    for bias_G in (first["bias"], *further["bias"]):
+        np.testing.assert_array_equal(bias_G[H : 2 * H], 1.0)
+        np.testing.assert_array_equal(bias_G[2 * H :], 0.0)
+
+
+def test_one_layer_has_no_further_ones(tokens):
+    network = model.PerformanceRNN(vocab_size=V, num_layers=1, hidden_size=H)
+    params = init(network)
+    assert params.keys() == {"embedding", "first_layer", "head"}
+    logits, (c, h) = apply(network, params, tokens)
+    assert logits.shape == (B, T, V) and c.shape == h.shape == (1, B, H)
 
 
 def test_no_prediction_depends_on_a_later_event(network, params):
