@@ -124,6 +124,8 @@ class Config:
       eval_every_steps: validate and write a sample this often, and at the end.
       checkpoint_every_steps: save this often, and at the end.
       log_every_steps: one line of metrics this often.
+      steps_per_dispatch: steps that the device takes in one go, the host waiting for none of them;
+        of the four numbers above each must be a multiple. A run stops between dispatches.
       sample_seconds: length of the music written at each evaluation.
       seed: of the initial parameters, the data order, dropout and the samples.
     """
@@ -136,12 +138,17 @@ class Config:
     eval_every_steps: int = 1_000
     checkpoint_every_steps: int = 500
     log_every_steps: int = 10
+    steps_per_dispatch: int = 1
     sample_seconds: float = 30.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         every = "eval_every_steps checkpoint_every_steps log_every_steps"
-        _in_range("config", self, f"num_steps {every}", 1)
+        _in_range("config", self, f"num_steps {every} steps_per_dispatch", 1)
+        for field in ("num_steps", *every.split()):
+            value, divisor = getattr(self, field), self.steps_per_dispatch
+            allowed = f"a multiple of config.steps_per_dispatch={divisor}"
+            require(value % divisor == 0, f"config.{field}", value, allowed)
         _in_range("config", self, "seed", 0, MAX_SEED)
         in_range = 0 < self.sample_seconds <= MAX_SAMPLE_SECONDS
         allowed = f"above 0 and at most {MAX_SAMPLE_SECONDS}"

@@ -1,6 +1,6 @@
 """The training loop: compiled steps on a data-parallel mesh, validation, samples, checkpoints.
 
-Shapes: B batch, T time, V vocabulary.
+Shapes: K steps of one dispatch, B batch, T time, V vocabulary.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import tqdm
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -69,17 +70,21 @@ def loss(
     return (nats_BxT * is_event_BxT).sum() / is_event_BxT.sum()
 
 
-def make_train_step(
+def make_train_steps(
     config: Config, network: PerformanceRNN, mesh: Mesh
 ) -> Callable[[TrainState, jax.Array, int], tuple[TrainState, dict[str, jax.Array]]]:
-    """Compiles (state, tokens_BxT, step) -> (next state, metrics); it consumes the state."""
+    """Compiles (state, tokens_KxBxT, first step) -> (state K steps on, the last one's metrics).
+
+    It consumes the state.
+    """
     transform = optimizer.optimizer(config.optimizer, config.num_steps)
     rate = optimizer.learning_rate(config.optimizer, config.num_steps)
     seed_key = jax.random.key(config.seed)
 
     def train_step(
-        state: TrainState, tokens_BxT: jax.Array, step: jax.Array
+        state: TrainState, batch: tuple[jax.Array, jax.Array]
     ) -> tuple[TrainState, dict[str, jax.Array]]:
+        tokens_BxT, step = batch
         dropout_key = jax.random.fold_in(seed_key, step)
         nats, gradient = jax.value_and_grad(functools.partial(loss, network))(
             state.params, tokens_BxT, dropout_key
@@ -93,13 +98,25 @@ def make_train_step(
         }
         return TrainState(params, optimizer_state), report
 
+    def train_steps(
+        state: TrainState, tokens_KxBxT: jax.Array, first_step: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        steps_K = first_step + jnp.arange(len(tokens_KxBxT))
+        state, reports_K = jax.lax.scan(train_step, state, (tokens_KxBxT, steps_K))
+        return state, jax.tree.map(lambda values_K: values_K[-1], reports_K)
+
     replicated = NamedSharding(mesh, PartitionSpec())
     return jax.jit(
-        train_step,
+        train_steps,
         donate_argnames=("state",),
-        in_shardings=(replicated, NamedSharding(mesh, PartitionSpec("data")), None),
+        in_shardings=(replicated, _batches_sharding(mesh), None),
         out_shardings=replicated,
     )
+
+
+def _batches_sharding(mesh: Mesh) -> NamedSharding:
+    """Of tokens_KxBxT: each device has its part of every batch."""
+    return NamedSharding(mesh, PartitionSpec(None, "data"))
 
 
 class Trainer:
@@ -117,7 +134,7 @@ class Trainer:
         self._mesh = data_mesh()
         self._network = model.from_config(config)
         self._state = initial_state(config, self._network, self._mesh)
-        self._train_step = make_train_step(config, self._network, self._mesh)
+        self._train_steps = make_train_steps(config, self._network, self._mesh)
         self._batches = input_pipeline.training_batches(corpus_folder, config)
         self._validation = input_pipeline.validation_sequences(corpus_folder, config.vocabulary)
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
@@ -133,19 +150,19 @@ class Trainer:
     def run(self, stop_requested: Callable[[], bool] = lambda: False) -> bool:
         """Trains to the config's last step, or saves and returns False when asked to stop."""
         config = self._config
-        steps = range(self._step + 1, config.num_steps + 1)
         with (
             MetricWriter(self._workdir, self._step) as self._writer,
             contextlib.closing(self._checkpoints),
             progress.bar(
-                steps, total=config.num_steps, initial=self._step, desc="training", unit="step"
+                total=config.num_steps, initial=self._step, desc="training", unit="step"
             ) as bar,
         ):
             if not self._validation:
                 bar.write("no validation split: the latest checkpoint will count as the best")
             self._speed.restart(self._step)
-            for self._step in bar:
+            while self._step < config.num_steps:
                 report = self._advance()
+                bar.update(config.steps_per_dispatch)
                 is_last = self._step == config.num_steps
                 if is_last or self._step % config.log_every_steps == 0:
                     self._log(report, bar)
@@ -160,10 +177,13 @@ class Trainer:
         return True
 
     def _advance(self) -> dict[str, jax.Array]:
-        """Takes one step and gives what it measured, without waiting for it."""
-        sharding = NamedSharding(self._mesh, PartitionSpec("data"))
-        tokens_BxT = jax.make_array_from_process_local_data(sharding, next(self._batches))
-        self._state, report = self._train_step(self._state, tokens_BxT, self._step)
+        """Takes the steps of one dispatch and gives what the last measured, without waiting."""
+        num_steps = self._config.steps_per_dispatch
+        tokens_KxBxT = jax.make_array_from_process_local_data(
+            _batches_sharding(self._mesh), np.stack([next(self._batches) for _ in range(num_steps)])
+        )
+        self._state, report = self._train_steps(self._state, tokens_KxBxT, self._step + 1)
+        self._step += num_steps
         return report
 
     def _resume(self) -> int:

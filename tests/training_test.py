@@ -69,7 +69,7 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(folder, finished, tmp_path
     advance = stopped._advance
 
     def pull_the_plug():
-        if stopped.step == 5:
+        if stopped.step == 4:
             raise ConnectionAbortedError
         return advance()
 
@@ -80,6 +80,13 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(folder, finished, tmp_path
     assert resumed.step == 4
     resumed.run()
     assert losses(tmp_path) == losses(finished)
+
+
+def test_several_steps_in_a_dispatch_are_those_steps(folder, finished, tmp_path):
+    config = dataclasses.replace(SMALL, log_every_steps=2, steps_per_dispatch=2)
+    training.Trainer(tmp_path, config, folder).run()
+    alone = losses(finished)
+    assert losses(tmp_path) == pytest.approx({step: alone[step] for step in (2, 4, 6)}, rel=1e-5)
 
 
 def test_trains_on_a_single_recording_and_keeps_the_latest(tmp_path):
@@ -126,9 +133,9 @@ def test_learns_a_repeated_batch_by_heart():
     )
     network, mesh = model.from_config(config), training.data_mesh()
     state = training.initial_state(config, network, mesh)
-    step = training.make_train_step(config, network, mesh)
-    tokens = np.tile(np.array([3, 300, 131, 330]), (8, 8)).astype(np.int32)
-    for index in range(1, 61):
+    step = training.make_train_steps(config, network, mesh)
+    tokens = np.tile(np.array([3, 300, 131, 330]), (1, 8, 8)).astype(np.int32)
+    for index in range(1, 101):
         state, report = step(state, tokens, index)
     assert report["loss"] < 0.3
 

@@ -20,14 +20,18 @@ _DTYPE = flags.DEFINE_enum(
     "Type of the matrix products; PyTorch and Keras by their own mixed precision.",
     flag_values=benchmark.FLAGS,
 )
-BATCH_SIZE, NUM_STEPS = 64, 256
+BATCH_SIZE, NUM_STEPS, DISPATCH = 64, 256, 4
 HIDDEN, LAYERS, EVENTS = 512, 3, 413
 
 
 def measure() -> benchmark.Report:
     """All contestants, and the time that the arithmetic alone takes at this machine's best."""
     settings = {"dtype": _DTYPE.value, "batch_size": BATCH_SIZE, "num_steps": NUM_STEPS}
-    contestants = [Contestant("midijax", "midijax_training.py", settings)]
+    several = {**settings, "dispatch": DISPATCH}
+    contestants = [
+        Contestant("midijax", "midijax_training.py", settings),
+        Contestant(f"midijax, {DISPATCH} steps per dispatch", "midijax_training.py", several),
+    ]
     if python := benchmark.PEERS_PYTHON.value:
         contestants.append(Contestant("PyTorch nn.LSTM", "torch_training.py", settings, python))
         contestants.append(Contestant("Keras (TensorFlow)", "keras_training.py", settings, python))

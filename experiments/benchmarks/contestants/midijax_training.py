@@ -16,17 +16,17 @@ config = Config(
 network = model.from_config(config)
 mesh = training.data_mesh()
 state = training.initial_state(config, network, mesh)
-step = training.make_train_step(config, network, mesh)
-shape = (settings["batch_size"], settings["num_steps"])
-tokens_BxT = jax.numpy.asarray(np.random.default_rng(0).integers(0, 413, shape, np.int32))
+steps = training.make_train_steps(config, network, mesh)
+shape = (settings.get("dispatch", 1), settings["batch_size"], settings["num_steps"])
+tokens_KxBxT = jax.numpy.asarray(np.random.default_rng(0).integers(0, 413, shape, np.int32))
 
 
 def work() -> int:
-    """One step."""
+    """One dispatch."""
     global state
-    state, report = step(state, tokens_BxT, 1)
+    state, report = steps(state, tokens_KxBxT, 1)
     jax.block_until_ready((state, report))
-    return tokens_BxT.size
+    return tokens_KxBxT.size
 
 
 serve.serve(work)
