@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 Carry = tuple[jax.Array, jax.Array]  # (c_BxH, h_BxH), as in Flax
-# Rows S * B of a segment. A CPU multiplies no faster with more, and keeps these in its cache;
-# accelerators want few, large products.
+# Rows S * B of a segment on each device. A CPU multiplies no faster with more, and keeps these in
+# its cache; accelerators want few, large products, and devices to add up their gradients seldom.
 CPU_ROWS, ACCELERATOR_ROWS = 2**10, 2**16
 CPU_BFLOAT16_SUM = 2**10  # terms per product, see `_matmul_in_parts`
 
@@ -257,7 +257,7 @@ def _unpack(tree: Any) -> Any:
 def _segments(x_TxB: jax.Array, batch_size: int) -> jax.Array:
     """(T, B, ...) as (N, S, B, ...): the longest segments of equal length with few enough rows."""
     num_steps = len(x_TxB)
-    rows = CPU_ROWS if _on_cpu() else ACCELERATOR_ROWS
+    rows = (CPU_ROWS if _on_cpu() else ACCELERATOR_ROWS) * jax.device_count()
     longest = min(num_steps, max(1, rows // batch_size))
     steps = next(size for size in range(longest, 0, -1) if num_steps % size == 0)
     return x_TxB.reshape(-1, steps, *x_TxB.shape[1:])
