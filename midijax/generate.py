@@ -147,12 +147,11 @@ def _generate(
     def is_done(state: _State) -> jax.Array:
         return (state.count_B >= max_events) | (state.grammar.elapsed_B >= limits.max_steps)
 
-    def play_event(state: _State, _: None) -> tuple[_State, jax.Array]:
+    def play_event(state: _State, uniform_B: jax.Array) -> tuple[_State, jax.Array]:
         done_B = is_done(state)
         logits_BxV, carry = model.step(weights, state.token_B, state.carry)
         legal_BxV = grammar.legal_events(vocabulary, state.grammar, limits)
-        event_keys_B = jax.vmap(jax.random.fold_in)(keys_B, state.count_B)
-        token_B = sampling.draw(event_keys_B, logits_BxV, legal_BxV, temperature, filters)
+        token_B = sampling.draw(uniform_B, logits_BxV, legal_BxV, temperature, filters)
         token_B = grammar.shorten(vocabulary, state.grammar, limits, token_B)
         played = grammar.advance(vocabulary, state.grammar, token_B)
         state = _State(token_B, carry, played, state.count_B + ~done_B)
@@ -160,7 +159,7 @@ def _generate(
 
     def play_block(loop: _Loop) -> _Loop:
         state, tokens_BxT, block = loop
-        state, new_TxB = jax.lax.scan(play_event, state, length=BLOCK_EVENTS)
+        state, new_TxB = jax.lax.scan(play_event, state, _uniform(keys_B, block))
         start = (0, block * BLOCK_EVENTS)
         return state, jax.lax.dynamic_update_slice(tokens_BxT, new_TxB.T, start), block + 1
 
@@ -168,12 +167,18 @@ def _generate(
         state, _, block = loop
         return (block < num_blocks) & ~is_done(state).all()
 
-    weights = model.step_weights(params)
     batch_size = len(keys_B)
+    weights = model.step_weights(params, batch_size)
     silence_BxT = jnp.full((batch_size, num_blocks * BLOCK_EVENTS), PAD, jnp.int32)
     state = _listen(model, vocabulary, weights, primer, batch_size)
     loop = (state, silence_BxT, jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(unfinished, play_block, loop)[1]
+
+
+def _uniform(keys_B: jax.Array, block: jax.Array | int) -> jax.Array:
+    """The numbers in [0, 1) that decide a block's events, (BLOCK_EVENTS, B), each row's its own."""
+    block_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, block)
+    return jax.vmap(lambda key: jax.random.uniform(key, (BLOCK_EVENTS,)), out_axes=1)(block_keys_B)
 
 
 def _listen(

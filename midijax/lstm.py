@@ -85,7 +85,12 @@ def advance(
 ) -> tuple[Carry, Gates]:
     """One step from projected inputs: the next carry, and the gates that led to it."""
     c_BxH, h_BxH = carry
-    gates = _activate(projected_BxG + matmul(h_BxH, recurrent_HxG, dtype))
+    return update(projected_BxG + matmul(h_BxH, recurrent_HxG, dtype), c_BxH)
+
+
+def update(gates_BxG: jax.Array, c_BxH: jax.Array) -> tuple[Carry, Gates]:
+    """The cell: from gates before activation and c to the next carry, and the gates activated."""
+    gates = _activate(gates_BxG)
     c_BxH = gates.f * c_BxH + gates.i * gates.g
     return (c_BxH, gates.o * jnp.tanh(c_BxH)), gates
 

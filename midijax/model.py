@@ -5,7 +5,7 @@ S = V + 1 inputs, the events and START.
 """
 
 import functools
-from collections.abc import Mapping
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,20 +16,34 @@ from midijax import lstm
 from midijax.config import Config
 
 Carry = tuple[jax.Array, jax.Array]  # (c_LxBxH, h_LxBxH), float32
+CPU_BFLOAT16_ROWS = 2  # from which on XLA's CPU products of bfloat16 outrun those of float32
+
+
+class StepLayer(NamedTuple):
+    """One layer's parameters as `PerformanceRNN.step` takes them, matrices transposed."""
+
+    input_GxD: jax.Array
+    recurrent_GxH: jax.Array
+    bias_G: jax.Array
 
 
 class StepWeights(NamedTuple):
-    """A model's parameters as `PerformanceRNN.step` takes them, matrices in the model's dtype.
+    """A model's parameters as `PerformanceRNN.step` takes them.
+
+    Matrices hold values of the model's dtype and are transposed: a CPU multiplies a single row
+    fastest with the rows of a matrix.
 
     Attributes:
       projected_SxG: what each input adds to the first layer's gates, float32.
-      layers: each layer's own.
-      head: "kernel" (H, V) and "bias" (V,).
+      layers: each layer's own; the first one's input is in the table above.
+      head_VxH: the last product.
+      head_bias_V: what is added to it.
     """
 
     projected_SxG: jax.Array
-    layers: tuple[lstm.Weights, ...]
-    head: Mapping[str, jax.Array]
+    layers: tuple[StepLayer, ...]
+    head_VxH: jax.Array
+    head_bias_V: jax.Array
 
 
 class LSTMLayer(nn.Module):
@@ -130,47 +144,58 @@ class PerformanceRNN(nn.Module):
             h_TxBxH, further_carries = further_layers(h_TxBxH, further_carries, deterministic)
         return head(h_TxBxH).swapaxes(0, 1), _join(first_carry, further_carries)
 
-    def step_weights(self, params: Any) -> StepWeights:
+    def step_weights(self, params: Any, batch_size: int) -> StepWeights:
         """The parameters as `step` takes them, to be laid out once before a loop of steps.
 
         Layers are taken out of their stack, which a loop would do at every step by copying all of
         their weights. Embedding and first input product become a table, one row for each of the S
-        inputs there are. Matrices take the model's dtype, as in training; where bfloat16 does not
-        pay, with few rows on a CPU, XLA itself multiplies the rounded values in float32.
+        inputs there are. Values are rounded to the model's dtype, as in training; but where that is
+        bfloat16 and rows are few on a CPU, they are stored as float32, for XLA would turn them into
+        float32 at every step.
         """
+        few_rows = batch_size < CPU_BFLOAT16_ROWS and jax.default_backend() == "cpu"
+        stored = jnp.float32 if few_rows and self.dtype == "bfloat16" else self.dtype
+
+        def lay_out(matrix_DxG: jax.Array) -> jax.Array:
+            rounded_GxD = matrix_DxG.T.astype(self.dtype).astype(stored)
+            return jax.lax.optimization_barrier(rounded_GxD)  # else XLA transposes in the loop
+
         layers = [params["first_layer"]]
         for index in range(self.num_layers - 1):
-            layers.append(jax.tree.map(lambda stack: stack[index], params["further_layers"]))  # noqa: B023
-        weights = tuple(
-            lstm.Weights(
-                layer["input"].astype(self.dtype),
-                layer["recurrent"].astype(self.dtype),
-                layer["bias"],
-            )
-            for layer in layers
-        )
-        embedding_SxH = params["embedding"]["embedding"]
+            layers.append(jax.tree.map(operator.itemgetter(index), params["further_layers"]))
+        first = lstm.Weights(layers[0]["input"], layers[0]["recurrent"], layers[0]["bias"])
         return StepWeights(
-            projected_SxG=lstm.project(weights[0], embedding_SxH, self.dtype),
-            layers=weights,
-            head=jax.tree.map(lambda array: array.astype(self.dtype), params["head"]),
+            projected_SxG=lstm.project(first, params["embedding"]["embedding"], self.dtype),
+            layers=tuple(
+                StepLayer(lay_out(layer["input"]), lay_out(layer["recurrent"]), layer["bias"])
+                for layer in layers
+            ),
+            head_VxH=lay_out(params["head"]["kernel"]),
+            head_bias_V=params["head"]["bias"].astype(self.dtype),
         )
 
     def step(
         self, weights: StepWeights, inputs_B: jax.Array, carry: Carry
     ) -> tuple[jax.Array, Carry]:
         """One position, without dropout: inputs_B to logits_BxV, float32, and the next carry."""
-        projected_BxG = weights.projected_SxG[inputs_B]
+        gates_BxG = weights.projected_SxG[inputs_B]
         carries: list[lstm.Carry] = []
         for layer, c_BxH, h_BxH in zip(weights.layers, *carry, strict=True):
             if carries:
-                projected_BxG = lstm.project(layer, carries[-1][1], self.dtype)
-            before = c_BxH, h_BxH
-            after, _ = lstm.advance(layer.recurrent_HxG, projected_BxG, before, self.dtype)
+                gates_BxG = self._product(carries[-1][1], layer.input_GxD) + layer.bias_G
+            gates_BxG += self._product(h_BxH, layer.recurrent_GxH)
+            after, _ = lstm.update(gates_BxG, c_BxH)
             carries.append(after)
         c_LxBxH, h_LxBxH = map(jnp.stack, zip(*carries, strict=True))
-        logits_BxV = lstm.matmul(h_LxBxH[-1], weights.head["kernel"], self.dtype)
-        return logits_BxV + weights.head["bias"], (c_LxBxH, h_LxBxH)
+        logits_BxV = self._product(carries[-1][1], weights.head_VxH) + weights.head_bias_V
+        return logits_BxV, (c_LxBxH, h_LxBxH)
+
+    def _product(self, x_BxD: jax.Array, matrix_GxD: jax.Array) -> jax.Array:
+        """`lstm.matmul` with a transposed matrix; said as `.T`, XLA would turn it back."""
+        rounded_BxD = x_BxD.astype(self.dtype).astype(matrix_GxD.dtype)
+        sums = jnp.promote_types(self.dtype, jnp.float32)
+        last_axes = (((1,), (1,)), ((), ()))
+        return jax.lax.dot_general(rounded_BxD, matrix_GxD, last_axes, preferred_element_type=sums)
 
     @property
     def start(self) -> int:

@@ -4,6 +4,7 @@ B batch, V vocabulary.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 
 from midijax.errors import require
 
-COLDEST = 1e-6  # stands for temperature 0 where something is divided by it
+COLDEST = 1e-30  # stands for temperature 0 where something is divided by it
+ONE_BITS = 0x3F800000  # the float32 1.0
 
 
 class Filters(NamedTuple):
@@ -30,8 +32,8 @@ class SamplingSettings:
       temperature: logits are divided by it: below 1 more cautious, above 1 wilder, 0 always takes
         the likeliest event.
       top_k: only the k likeliest events (and ties with the k-th) are drawn; 0 for all.
-      top_p: only the likeliest events that together reach this probability (Holtzman et al. 2020);
-        1 for all.
+      top_p: only the likeliest events that together reach this probability (Holtzman et al. 2020),
+        and ties with the last of them; 1 for all.
       min_p: only events at least this share as likely as the likeliest (Nguyen et al. 2024); 0 for
         all.
       max_note_seconds: no note is held longer.
@@ -62,35 +64,77 @@ class SamplingSettings:
 
 
 def draw(
-    keys_B: jax.Array,
+    uniform_B: jax.Array,
     logits_BxV: jax.Array,
     legal_BxV: jax.Array,
     temperature: jax.Array | float,
     filters: Filters | None,
 ) -> jax.Array:
-    """Draws one legal event per row, int32 (B,), each row with its own key.
+    """Draws one legal event per row, int32 (B,), each by its own uniform number from [0, 1).
 
-    The draw is the Gumbel-max trick with the noise, not the logits, scaled by the temperature, so
-    that temperature 0 is the greedy choice.
+    It is the first event up to which the probabilities, of all events in order, add up to more than
+    that number; at temperature 0 the likeliest, the first of several.
     """
     logits_BxV = jnp.where(legal_BxV, logits_BxV, -jnp.inf)
+    below_BxV = logits_BxV - logits_BxV.max(axis=1, keepdims=True)
+    weight_BxV = jnp.exp(below_BxV / jnp.maximum(temperature, COLDEST))
     if filters is not None:
-        likely_BxV = likely_events(logits_BxV / jnp.maximum(temperature, COLDEST), filters)
-        logits_BxV = jnp.where(likely_BxV, logits_BxV, -jnp.inf)
-    noise_BxV = jax.vmap(lambda key: jax.random.gumbel(key, logits_BxV.shape[1:]))(keys_B)
-    return jnp.argmax(logits_BxV + temperature * noise_BxV, axis=1).astype(jnp.int32)
+        weight_BxV = jnp.where(likely_events(weight_BxV, filters), weight_BxV, 0)
+    events_V = jnp.arange(weight_BxV.shape[1])
+    share_B = jnp.where(temperature > 0, uniform_B, 0)
+    target_B = share_B * weight_BxV.sum(axis=1)
+
+    def is_reached(event_B: jax.Array) -> jax.Array:
+        up_to_BxV = jnp.where(events_V <= event_B[:, None], weight_BxV, 0)
+        return up_to_BxV.sum(axis=1) > target_B
+
+    last_B = jnp.where(weight_BxV > 0, events_V, 0).max(axis=1)
+    return _least(is_reached, jnp.zeros_like(last_B), last_B, len(events_V))
 
 
-def likely_events(logits_BxV: jax.Array, filters: Filters) -> jax.Array:
-    """The events that pass every filter, bool (B, V); the likeliest always does."""
-    vocab_size = logits_BxV.shape[1]
-    sorted_BxV = jnp.sort(logits_BxV, axis=1, descending=True)
-    top_k = jnp.where(filters.top_k > 0, jnp.minimum(filters.top_k, vocab_size), vocab_size)
-    kth_B = sorted_BxV[:, top_k - 1]
-    probability_BxV = jax.nn.softmax(sorted_BxV, axis=1)
-    likelier_BxV = jnp.cumsum(probability_BxV, axis=1) - probability_BxV
-    in_nucleus_BxV = (likelier_BxV < filters.top_p) | (filters.top_p >= 1)
-    least_B = jnp.where(in_nucleus_BxV, sorted_BxV, jnp.inf).min(axis=1)
-    near_B = sorted_BxV[:, 0] + jnp.log(filters.min_p)
-    threshold_B = jnp.maximum(jnp.maximum(kth_B, least_B), near_B)
-    return logits_BxV >= threshold_B[:, None]
+def likely_events(weight_BxV: jax.Array, filters: Filters) -> jax.Array:
+    """The events that pass every filter, bool (B, V); the likeliest always do.
+
+    An event passes top-k if fewer than k events are likelier, top-p if those that are likelier do
+    not reach the probability p together, and equally likely ones pass alike. So those pass that
+    have some least weight, which is looked for among the floats by their bits: far cheaper than to
+    sort.
+
+    Args:
+      weight_BxV: how likely each event is, the likeliest being 1.
+      filters: the limits.
+    """
+    batch_size, vocab_size = weight_BxV.shape
+    top_k = jnp.where(filters.top_k > 0, filters.top_k, vocab_size)
+    nucleus_B = jnp.where(filters.top_p < 1, filters.top_p, jnp.inf) * weight_BxV.sum(axis=1)
+
+    def is_high(bits_B: jax.Array) -> jax.Array:
+        is_likelier_BxV = _bits(weight_BxV) > bits_B[:, None]
+        likelier_B = jnp.where(is_likelier_BxV, weight_BxV, 0).sum(axis=1)
+        return (is_likelier_BxV.sum(axis=1) < top_k) & (likelier_B < nucleus_B)
+
+    least_B, most_B = (jnp.full(batch_size, _bits(weight)) for weight in (filters.min_p, 1.0))
+    threshold_B = _least(is_high, least_B, most_B, ONE_BITS)
+    return _bits(weight_BxV) >= threshold_B[:, None]
+
+
+def _bits(weight: jax.Array | float) -> jax.Array:
+    """The bits of floats from 0 on, as int32 in the same order."""
+    return jax.lax.bitcast_convert_type(jnp.float32(weight), jnp.int32)
+
+
+def _least(
+    holds: Callable[[jax.Array], jax.Array], low_B: jax.Array, high_B: jax.Array, span: int
+) -> jax.Array:
+    """The least integer of each row for which `holds`, from low on, by bisection.
+
+    What holds for one holds for all above it, and for `high_B`; there are at most `span` to high.
+    """
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low_B, high_B = bounds
+        middle_B = (low_B + high_B) // 2
+        holds_B = holds(middle_B)
+        return jnp.where(holds_B, low_B, middle_B + 1), jnp.where(holds_B, middle_B, high_B)
+
+    return jax.lax.fori_loop(0, span.bit_length(), halve, (low_B, high_B))[1]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from midijax import etudes, generate, grammar, model, primer
+from midijax import etudes, generate, grammar, model, primer, sampling
 from midijax.config import Config, ModelConfig
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, NOTEBOOK, OORE_2018, PERFORMANCE_RNN, TIME_SHIFT, VELOCITY
@@ -100,6 +100,33 @@ def test_a_seed_gives_the_same_music_whatever_the_batch_and_what_was_compiled():
     assert other[0].tobytes() != first[0].tobytes()
 
 
+def test_every_event_of_every_performance_has_a_number_of_its_own():
+    keys = jax.random.split(jax.random.key(0), 3)
+    blocks = np.stack([generate._uniform(keys, block) for block in range(4)])
+    assert blocks.min() >= 0 and blocks.max() < 1
+    assert len(np.unique(blocks)) > 0.99 * blocks.size
+    np.testing.assert_array_equal(generate._uniform(keys[1:2], 3)[:, 0], blocks[3, :, 1])
+
+
+@pytest.mark.parametrize(
+    ("length", "num_blocks"),
+    [(Length(num_events=64), 1), (Length(num_events=65), 2), (Length(seconds=0.01), 1)],
+)
+def test_no_block_is_played_once_all_performances_are_done(monkeypatch, length, num_blocks):
+    draw, played = sampling.draw, []
+
+    def counted_draw(*args):
+        jax.debug.callback(lambda: played.append(1))
+        return draw(*args)
+
+    monkeypatch.setattr(sampling, "draw", counted_draw)
+    jax.clear_caches()
+    play(length, SamplingSettings(temperature=100), count=2)
+    jax.effects_barrier()
+    jax.clear_caches()
+    assert len(played) == num_blocks * generate.BLOCK_EVENTS
+
+
 def test_changed_numbers_do_not_compile_again():
     play(Length(seconds=3), SamplingSettings(top_p=0.9))
     compiled = generate._generate._cache_size()
@@ -123,7 +150,7 @@ def test_greedy_music_is_the_likeliest_legal_event_each_time():
 
 def test_a_primer_is_heard_as_in_training():
     tokens = play(Length(num_events=60), seed=3)[0]
-    weights = NETWORK.step_weights(params_of(NETWORK))
+    weights = NETWORK.step_weights(params_of(NETWORK), 1)
     heard = generate._pad_primer(tokens, NETWORK.start)
     state = generate._listen(NETWORK, VOCABULARY, weights, heard, 2)
     inputs = np.append(NETWORK.start, tokens[:-1])[None]

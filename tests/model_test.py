@@ -88,13 +88,15 @@ def test_no_prediction_depends_on_a_later_event(network, params):
     np.testing.assert_array_equal(depends_TxT, np.tri(T, dtype=bool))
 
 
+@pytest.mark.parametrize("batch_size", [1, B])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_steps_give_what_the_sequence_gives(network, params, tokens, dtype):
+def test_steps_give_what_the_sequence_gives(network, params, tokens, dtype, batch_size):
+    tokens = tokens[:batch_size]
     network = dataclasses.replace(network, dtype=dtype)
     inputs = model.shift_right(tokens, network.start)
     whole, carry = apply(network, params, inputs)
-    weights = network.step_weights(params)
-    state = network.initial_carry(B)
+    weights = network.step_weights(params, batch_size)
+    state = network.initial_carry(batch_size)
     for t in range(T):
         logits, state = step(network, weights, inputs[:, t], state)
         assert logits.dtype == jnp.float32
