@@ -157,7 +157,6 @@ class _Walker:
         self._data = data
         self._max_messages = max_messages
         self._ticks = array.array("q")
-        self._status = array.array("B")
         self._positions = array.array("q")  # of the data bytes
         self._end = 0
         self._tempos = array.array("q")  # tick, tempo, tick, tempo...
@@ -173,14 +172,13 @@ class _Walker:
         except _BrokenError as broken:
             self._repairs.append(str(broken))
         ticks = np.array(self._ticks, np.int64)
-        status = np.array(self._status, np.uint8)
-        data = self._data_bytes(status)
+        status, data = self._messages()
         valid = data[:, 0] < 0x80
         if not valid.all() or (data > 0x7F).any():
             self._repairs.append("data bytes over 127")
-        kinds, occurrences = np.unique(status, return_counts=True)
-        for kind, count in zip(kinds.tolist(), occurrences.tolist(), strict=True):
-            self._counts[_TYPE_NAMES[kind]] += count
+        occurrences = np.bincount(status, minlength=256)
+        for kind in np.flatnonzero(occurrences).tolist():
+            self._counts[_TYPE_NAMES[kind]] += int(occurrences[kind])
         columns = ticks[valid], status[valid], np.minimum(data[valid], 0x7F)
         tempos = np.array(self._tempos, np.int64).reshape(-1, 2)
         return Track(*columns, tempos, self._end, self._counts, self._repairs)
@@ -188,6 +186,7 @@ class _Walker:
     def _walk(self) -> None:
         """The loop over messages, kept lean: reading a file spends nearly all its time here."""
         data, size = self._data, len(self._data)
+        add_tick, add_position = self._ticks.append, self._positions.append
         position = running_status = 0
         for _ in range(self._max_messages + 1):
             if position >= size:
@@ -207,14 +206,13 @@ class _Walker:
                 status = data[position - 1]
             if status < SYSEX:
                 running_status = status
-                self._ticks.append(self._end)
-                self._status.append(status)
-                self._positions.append(position)
+                add_tick(self._end)
+                add_position(position)
                 position += _DATA_LENGTHS[status]
             else:
                 position = self._system_message(status, position)
         if position > size:
-            del self._ticks[-1], self._status[-1], self._positions[-1]
+            del self._ticks[-1], self._positions[-1]
             raise IndexError
 
     def _system_message(self, status: int, position: int) -> int:
@@ -264,10 +262,16 @@ class _Walker:
             position += 1
         return position + 1
 
-    def _data_bytes(self, status: np.ndarray) -> np.ndarray:
-        """The data bytes of the channel messages, uint8 (messages, 2)."""
+    def _messages(self) -> tuple[np.ndarray, np.ndarray]:
+        """Status, uint8 (messages,), and data bytes, uint8 (messages, 2), of the channel messages.
+
+        A message that has no status byte of its own before its data has that of the one before it.
+        """
         padded = np.frombuffer(self._data + b"\0", np.uint8)
         positions = np.array(self._positions, np.int64)
+        preceding = padded[positions - 1]
+        index = np.arange(len(positions))
+        status = preceding[np.maximum.accumulate(np.where(preceding > 0x7F, index, 0))]
         data = np.stack((padded[positions], padded[positions + 1]), axis=1)
         data[_NUM_DATA_BYTES[status] == 1, 1] = 0
-        return data
+        return status, data

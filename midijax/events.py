@@ -106,20 +106,19 @@ class EventVocabulary:
         """The events of a performance, int32 (events,); the pedal is folded into the note-offs."""
         performance = performance.apply_sustain()
         notes = performance.notes
-        count = len(notes)
         onset, offset = self.quantize(performance)
         # Within a step events go by note: an earlier note's end precedes a later note's start.
-        index = np.arange(count)
-        order = np.lexsort((np.tile(index, 2), np.concatenate((onset, offset))))
-        is_on = order < count
-        note = np.where(is_on, order, order - count)
-        note_events = notes["pitch"][note] + np.where(is_on, 0, NUM_PITCHES)
-        gaps = np.diff(np.concatenate((onset, offset))[order], prepend=0)
+        steps = np.stack((onset, offset), axis=1).ravel()
+        order = np.argsort(steps, kind="stable")
+        note, is_off = np.divmod(order, 2)
+        is_on = is_off == 0
+        note_events = notes["pitch"][note] + NUM_PITCHES * is_off
+        gaps = np.diff(steps[order], prepend=0)
         num_shifts = -(-gaps // self.max_shift_steps)
         velocity_events, num_velocities = self._velocity_events(notes["velocity"][note], is_on)
 
         ends = np.cumsum(num_shifts + num_velocities + 1)
-        tokens = np.full(ends[-1] if count else 0, self.velocity_base - 1, np.int32)
+        tokens = np.full(ends[-1] if len(notes) else 0, self.velocity_base - 1, np.int32)
         tokens[ends - 1] = note_events
         tokens[ends[num_velocities > 0] - 2] = velocity_events
         last_shift = (ends - 2 - num_velocities)[num_shifts > 0]

@@ -128,7 +128,7 @@ def training_batches(folder: str | Path, config: Config) -> grain.DatasetIterato
         .repeat(None)
         .batch(config.data.batch_size)
         .random_map(CutWindows(records, windows, config.vocabulary, config.data))
-        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
+        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8))
     )
 
 

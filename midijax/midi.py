@@ -203,8 +203,8 @@ def _notes(track: _smf.Track, seconds: _TempoMap) -> np.ndarray:
     ons, offs = by_key[is_on], by_key[~is_on]
     ticks = np.append(track.ticks, track.end)
     keys = np.append(key, -1)
-    following = np.searchsorted(np.flatnonzero(~is_on), np.flatnonzero(is_on))
-    release = np.append(offs, len(key))[following]
+    releases_before = np.cumsum(~is_on)[is_on]
+    release = np.append(offs, len(key))[releases_before]
     release = np.where(keys[release] == keys[ons], release, len(key))
     notes = np.empty(len(ons), NOTE_DTYPE)
     notes["onset"] = seconds(ticks[ons])

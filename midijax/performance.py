@@ -1,6 +1,7 @@
 """A piano performance in seconds: its notes, its sustain pedal, and what can be done to it."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -47,8 +48,8 @@ class Performance:
         that a re-strike would leave with no length at all is dropped; what still sounds at the end
         stops at `duration`. At equal times the order is pedal down, pedal up, note on, note off.
         """
-        if not len(self.pedal) or not len(self.notes):
-            return Performance(self.notes)
+        if not len(self.pedal):
+            return self
         offsets = np.minimum(self._damped_at(), self._struck_again_at())
         notes = self.notes.copy()
         notes["offset"] = offsets
@@ -79,6 +80,7 @@ class Performance:
         pedal["time"] *= factor
         return Performance(notes, pedal)
 
+    @functools.cached_property
     def _pedal_changes(self) -> tuple[np.ndarray, np.ndarray]:
         """Times of the pedal messages and whether each puts it down; at one time, downs first."""
         down = self.pedal["value"] >= PEDAL_DOWN
@@ -86,12 +88,12 @@ class Performance:
         return self.pedal["time"][order], down[order]
 
     def _pedal_is_down_at(self, times: np.ndarray) -> np.ndarray:
-        changes, down = self._pedal_changes()
+        changes, down = self._pedal_changes
         return np.concatenate(([False], down))[np.searchsorted(changes, times, side="right")]
 
     def _damped_at(self) -> np.ndarray:
         """When each note ends unless it is struck again: on release, or when the pedal lifts."""
-        changes, down = self._pedal_changes()
+        changes, down = self._pedal_changes
         released = self.notes["offset"]
         lifts = np.append(changes[~down], self.duration)
         next_lift = lifts[np.searchsorted(lifts[:-1], released, side="right")]
@@ -101,10 +103,8 @@ class Performance:
         """The next onset of each note's pitch at which the pedal is down; infinity if none."""
         onset, pitch = self.notes["onset"], self.notes["pitch"]
         by_pitch = np.lexsort((onset, pitch))
-        cutting = np.flatnonzero(self._pedal_is_down_at(onset[by_pitch]))
-        following = np.append(cutting, len(onset))[
-            np.searchsorted(cutting, np.arange(len(onset)), side="right")
-        ]
+        is_cutting = self._pedal_is_down_at(onset[by_pitch])
+        following = np.append(np.flatnonzero(is_cutting), len(onset))[np.cumsum(is_cutting)]
         candidate = by_pitch[np.minimum(following, len(onset) - 1)]
         found = (following < len(onset)) & (pitch[candidate] == pitch[by_pitch])
         struck = np.empty(len(onset))

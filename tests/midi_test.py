@@ -147,6 +147,13 @@ def test_running_status_outlasts_meta_and_sysex():
     assert notes(data) == HALF_SECOND
 
 
+def test_running_status_is_that_of_the_last_message_whatever_its_kind_and_channel():
+    running = event(0, 0xC2, 9), event(0, 5), on(0, 60, channel=3), event(480, 60, 0)
+    release = event(0, 0x83, 62, 0), event(0, 64, 0)
+    data = smf(track(*running, on(0, 62, channel=3), event(0, 64, 70), meta(480, 1, b""), *release))
+    assert notes(data) == [*HALF_SECOND, (0.5, 1.0, 62, 64), (0.5, 1.0, 64, 70)]
+
+
 def test_release_ends_all_notes_of_its_key_and_channel_only():
     data = smf(track(on(0, 60), on(240, 60), on(0, 60, channel=1), off(240, 60), off(480, 60, 1)))
     assert notes(data) == [(0.0, 0.5, 60, 64), (0.25, 0.5, 60, 64), (0.25, 1.0, 60, 64)]

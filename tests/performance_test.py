@@ -97,6 +97,11 @@ def test_no_pedal_no_change():
 # The sustain rule, against a loop over events.
 
 
+def test_a_pedal_without_notes_is_silence():
+    silent = play(pedal=[(0, DOWN), (1, UP)]).apply_sustain()
+    assert len(silent.notes) == len(silent.pedal) == 0
+
+
 def reference_sustain(performance):
     """The same rule as one would play it: event after event, with a list of what sounds."""
     notes = [dict(zip(NOTE_DTYPE.names, row, strict=True)) for row in performance.notes.tolist()]

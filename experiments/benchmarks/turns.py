@@ -42,6 +42,7 @@ class Result(NamedTuple):
 
     Attributes:
       name: the contestant's.
+      units_per_turn: how many a turn gets done.
       units_per_second: the median turn's.
       slowest, fastest: units per second of the slowest and the fastest turn.
       ratio: the first contestant's seconds per unit in a round over this one's there, the median:
@@ -51,6 +52,7 @@ class Result(NamedTuple):
     """
 
     name: str
+    units_per_turn: int
     units_per_second: float
     slowest: float
     fastest: float
@@ -125,6 +127,7 @@ def _results(names: Sequence[str], rounds: Sequence[Sequence[dict[str, float]]])
         results.append(
             Result(
                 name,
+                int(turns[0]["units"]),
                 statistics.median(speeds),
                 min(speeds),
                 max(speeds),

@@ -9,7 +9,13 @@ from midijax.config import Config, DataConfig, ModelConfig, OptimizerConfig
 
 settings = serve.settings()
 config = Config(
-    model=ModelConfig(num_layers=3, hidden_size=512, dropout_rate=0.0, dtype=settings["dtype"]),
+    model=ModelConfig(
+        num_layers=settings.get("num_layers", 3),
+        hidden_size=settings.get("hidden_size", 512),
+        dropout_rate=0.0,
+        dtype=settings["dtype"],
+        remat=settings.get("remat", False),
+    ),
     data=DataConfig(batch_size=settings["batch_size"], sequence_length=settings["num_steps"]),
     optimizer=OptimizerConfig(name="adam", clip_norm=3.0),
 )

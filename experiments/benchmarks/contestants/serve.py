@@ -18,7 +18,8 @@ def serve(work: Callable[[], int]) -> None:
     """Does `work`, which returns how many units it got done, once for every line on stdin.
 
     Reports units, wall-clock and processor seconds of this process and the children it has waited
-    for, and its peak resident bytes so far. What libraries print goes to stderr.
+    for, and the peak resident bytes so far of the largest of them. What libraries print goes to
+    stderr.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -29,11 +30,14 @@ def serve(work: Callable[[], int]) -> None:
             "units": units,
             "seconds": time.perf_counter() - start,
             "processor_seconds": _processor_seconds() - processor,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_bytes": max(usage.ru_maxrss for usage in _usages()) * 1024,
         }
         print(json.dumps(turn), file=answers)
 
 
 def _processor_seconds() -> float:
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime + usage.ru_stime for usage in _usages())
+
+
+def _usages() -> list[resource.struct_rusage]:
+    return [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
