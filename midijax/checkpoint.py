@@ -137,16 +137,38 @@ def load(workdir: str | Path) -> Loaded:
         if step is None:
             raise UserError(f"{folder} holds no complete checkpoint yet; let the training go on")
         config = config_lib.from_json(_read_run(manager, step)["config"])
-        model = model_lib.from_config(config)
-        shapes = jax.eval_shape(lambda key: model_lib.init(model, key), jax.random.key(0))
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        wanted = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
-        )
+        wanted = _wanted(config, folder / str(step))
         params = manager.restore(
             step, args=ocp.args.Composite(params=ocp.args.StandardRestore(wanted))
         )["params"]
     return Loaded(config, params, step, folder / str(step))
+
+
+def _wanted(config: Config, path: Path) -> Any:
+    """What to restore of a checkpoint on this device; UserError if it is not what it should be."""
+    model = model_lib.from_config(config)
+    shapes = jax.eval_shape(lambda key: model_lib.init(model, key), jax.random.key(0))
+    saved = _shapes(ocp.StandardCheckpointHandler().metadata(path / "params").tree)
+    expected = _shapes(shapes)
+    for name in sorted(expected | saved):
+        if saved.get(name) != expected.get(name):
+            raise UserError(
+                f"{path} is damaged: its {name} is of shape {saved.get(name)}, by its config it "
+                f"would be {expected.get(name)}; name another run by --workdir, or train anew"
+            )
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+    )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array by its path, as in `head/kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in leaves
+    }
 
 
 def _folder(workdir: str | Path) -> Path:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import jax
 
-MIN_COMPILE_SECONDS = 0.3
-
 
 def enable_compile_cache() -> None:
-    """Keeps compiled programs in JAX_COMPILATION_CACHE_DIR, or else in the user's cache folder."""
+    """Keeps compiled programs in JAX_COMPILATION_CACHE_DIR, or else in the user's cache folder.
+
+    All of them: a command has a dozen small ones, and to compile each takes longer than to load it.
+    """
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(caches / "midijax" / "jax")
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -14,11 +14,12 @@ import json
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
 
-from midijax import atomic, cli, etudes, midi, plots, progress, sources, workers
+from midijax import atomic, cli, etudes, midi, progress, sources, workers
 from midijax.errors import UserError
 from midijax.performance import NUM_PITCHES
 from midijax.survey import (
@@ -90,27 +91,30 @@ def _survey_files(paths: list[Path]) -> Iterator[Survey]:
 
 def _draw(catalogue: Catalogue, paths: list[Path], folder: Path) -> None:
     """Draws what the catalogue's music is like; nothing if it holds none."""
+    from midijax import plots  # Matplotlib, only where something is to be drawn
+
     if not catalogue.measures:
         print("No pictures drawn: there is no music to draw.")
         return
-    _draw_histograms(catalogue.measures, folder)
+    for name, counts, edges, options in _histograms(catalogue.measures):
+        plots.histogram(counts, edges, folder / f"{name}.png", **options)
     if len(paths) == 1:
         plots.piano_roll(midi.read(paths[0]), folder / "piano_roll.png", paths[0].name)
     print(f"Pictures drawn in {folder}")
 
 
-def _draw_histograms(measures: Measures, folder: Path) -> None:
+def _histograms(measures: Measures) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[str, Any]]]:
+    """Name, counts, edges and options of each."""
     each = np.arange(NUM_PITCHES + 1) - 0.5
-    plots.histogram(measures.pitches, each, folder / "pitch.png", label="pitch", pitches=True)
-    plots.histogram(measures.velocities, each, folder / "velocity.png", label="velocity")
+    yield "pitch", measures.pitches, each, {"label": "pitch", "pitches": True}
+    yield "velocity", measures.velocities, each, {"label": "velocity"}
     for counts, name, label in (
         (measures.inter_onsets, "inter_onset", "seconds from one onset to the next"),
         (measures.durations, "duration", "seconds from key down to key up"),
     ):
         shorter = counts[:SHORTEST_MILLISECONDS].sum() / max(counts.sum(), 1)
         title = f"{shorter:.1%} are shorter than {SHORTEST_MILLISECONDS} ms and not shown"
-        bins = logarithmic_bins(counts)
-        plots.histogram(*bins, folder / f"{name}.png", label=label, title=title)
+        yield name, *logarithmic_bins(counts), {"label": label, "title": title}
 
 
 if __name__ == "__main__":

@@ -106,3 +106,20 @@ def test_a_workdir_without_checkpoint_is_refused_by_name(tmp_path, folder):
     (workdir / folder).mkdir(parents=True)
     with pytest.raises(UserError, match="holds no"):
         checkpoint.load(workdir)
+
+
+@pytest.mark.parametrize(
+    ("change", "mismatch"),
+    [
+        ({"hidden_size": 16}, r"embedding/embedding is of shape \(389, 8\), .* \(389, 16\)"),
+        ({"num_layers": 3}, r"further_layers/bias is of shape \(1, 32\), .* \(2, 32\)"),
+        ({"num_layers": 1}, r"further_layers/bias is of shape \(1, 32\), .* None"),
+    ],
+)
+def test_parameters_of_another_shape_than_the_config_says_are_refused(tmp_path, change, mismatch):
+    other = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, **change))
+    checkpoints = Checkpoints(tmp_path, other, "corpus")
+    checkpoints.save(1, params(), {"moment": params(0)}, data())
+    checkpoints.close()
+    with pytest.raises(UserError, match=rf"checkpoints/1 is damaged: its {mismatch}"):
+        checkpoint.load(tmp_path)

@@ -173,7 +173,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch):
         cli.path("~no.such.user/music")
 
 
-@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "sample"])
+@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "sample", "explore"])
 def test_help_does_not_wait_for_jax(command):
     program = (
         f"import sys\nfrom midijax import {command}\n"

@@ -1,0 +1,31 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import jax
+from midijax.compilation import enable_compile_cache
+enable_compile_cache()
+jax.jit(lambda x: x + 1)(1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"HOME": "."}, ".cache/midijax/jax"),
+        ({"XDG_CACHE_HOME": "caches"}, "caches/midijax/jax"),
+        ({"XDG_CACHE_HOME": "caches", "JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
+    ],
+)
+def test_the_smallest_program_is_kept(tmp_path, variables, folder):
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
+    }
+    named = {name: str(tmp_path / value) for name, value in variables.items()}
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, env={**inherited, **named})
+    assert any(path.name.startswith("jit") for path in (tmp_path / folder).iterdir())
