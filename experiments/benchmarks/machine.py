@@ -2,7 +2,6 @@
 
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -12,12 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-NUM_ROUNDS = 9
+NUM_TRIES = 50
 LIKELY_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that matrix products may use
 
 
 class Rates(NamedTuple):
-    """Measured on all cores, the median of several tries.
+    """Measured on all cores, the best of many tries.
 
     Attributes:
       float32_flops, bfloat16_flops: floating-point operations per second of JAX's product of
@@ -61,8 +60,8 @@ def measure() -> Rates:
 def _seconds(work: Callable[[], jax.Array]) -> float:
     work().block_until_ready()
     times = []
-    for _ in range(NUM_ROUNDS):
+    for _ in range(NUM_TRIES):
         start = time.perf_counter()
         work().block_until_ready()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return min(times)
