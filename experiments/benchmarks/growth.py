@@ -202,7 +202,7 @@ def _draw_panel(
     panel.set_title(f"dashed: {power}", fontsize=8, color=REFERENCE, loc="left")
     panel.set_xticks(curve.sizes, [f"{size:,}" for size in curve.sizes])
     lowest, highest = panel.get_ylim()
-    panel.set_ylim(min(lowest, highest / DECADE), highest)
+    panel.set_ylim(min(lowest, highest / DECADE), 1.1 * highest)
     panel.minorticks_off()
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
