@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import machine
@@ -48,3 +50,11 @@ def run(measure: Callable[[], Report], doc: str) -> None:
 def environment() -> dict[str, str]:
     """What contestants inherit: this process's environment, and no word from TensorFlow."""
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def copy_files(paths: Sequence[Path], folder: Path) -> str:
+    """Copies MIDI files, numbered in their order, to a folder, made if need be: its name."""
+    folder.mkdir(exist_ok=True)
+    for index, path in enumerate(paths):
+        shutil.copyfile(path, folder / f"{index:04}.mid")
+    return str(folder)

@@ -7,7 +7,6 @@ are virtual ones that share one processor and one batch. Quiet the machine first
     python experiments/benchmarks/growth.py --input=MAESTRO --plot=growth.png
 """
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,11 +141,8 @@ def files_axis(source: Path, folder: Path) -> Axis:
     paths = sources.midi_files(source)
     contestants = {}
     for size in (size for size in NUM_FILES if size <= len(paths)):
-        copies = folder / str(size)
-        copies.mkdir()
-        for index, path in enumerate(paths[:size]):
-            shutil.copyfile(path, copies / f"{index:04}.mid")
-        settings = {"folder": str(copies), "num_files": size, "num_processes": NUM_PROCESSES}
+        copies = benchmark.copy_files(paths[:size], folder / str(size))
+        settings = {"folder": copies, "num_files": size, "num_processes": NUM_PROCESSES}
         contestants[size] = Contestant("midijax", "midijax_preparation.py", settings)
     if len(contestants) < 2:
         raise UserError(f"--input={source} holds fewer than {NUM_FILES[1]} MIDI files; name more")

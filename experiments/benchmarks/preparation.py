@@ -8,7 +8,6 @@ tokens as JSON. Imports are done before; starting processes counts.
     python experiments/benchmarks/preparation.py --input=MAESTRO --peers_python=peers/bin/python
 """
 
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -34,10 +33,9 @@ def measure() -> benchmark.Report:
         raise UserError("--input is needed: a folder of MIDI files")
     paths = sources.midi_files(cli.path(_INPUT.value))[:MAX_FILES]
     with tempfile.TemporaryDirectory() as folder:
-        for index, path in enumerate(paths):
-            shutil.copyfile(path, Path(folder).resolve() / f"{index:03}.mid")
+        copies = benchmark.copy_files(paths, Path(folder).resolve())
         results = turns.run(
-            _contestants(str(Path(folder).resolve()), len(paths)),
+            _contestants(copies, len(paths)),
             benchmark.NUM_ROUNDS.value,
             benchmark.environment(),
         )
