@@ -1,24 +1,48 @@
 """Checkpoints on disk: the only file that knows orbax.
 
-A workdir holds `checkpoints/STEP/{params,optimizer,data,run}`: the items are apart, so that a
-sampler reads the parameters alone. A checkpoint is complete or absent.
+A workdir holds `checkpoints/STEP/{params,optimizer,run,metrics}`: the items are apart, so that a
+sampler reads the parameters alone. A checkpoint is complete or absent; its files are held against
+their checksums before it is read, and where they differ, the checkpoint before counts.
 """
 
 import dataclasses
+import math
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from midijax import checksums
 from midijax import config as config_lib
 from midijax import model as model_lib
+from midijax.checksums import Damage
 from midijax.config import Config
 from midijax.errors import UserError
 
 METRIC = "nats_per_event"  # of the validation split; the best checkpoint has the lowest
+NUM_LATEST = 2  # kept, so that there is one before the latest
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """Where a run goes on.
+
+    Attributes:
+      step: the optimizer steps taken.
+      params, optimizer: the state after them.
+      position: of the data, as the pipeline's iterator gave it.
+      validated: whether this step was scored on the validation split.
+    """
+
+    step: int
+    params: Any
+    optimizer: Any
+    position: dict[str, Any]
+    validated: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +63,7 @@ class Loaded:
 
 
 class Checkpoints:
-    """The checkpoints of one run: the latest and the best are kept.
+    """The checkpoints of one run: the latest two and the best are kept.
 
     Attributes:
       config: the run's config, saved with every checkpoint.
@@ -47,104 +71,218 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | Path, config: Config, corpus: str):
-        """Opens (or makes) the workdir's checkpoint folder."""
+        """Opens (or makes) the workdir's checkpoint folder.
+
+        Damaged checkpoints are named on standard error and moved to the workdir's folder
+        `damaged`; raises UserError if only such are there.
+        """
         self.config = config
         self.corpus = corpus
+        self._folder = _folder(workdir)
+        self._saving = self._folder.with_name(".saving")  # there while a checkpoint is incomplete
+        if jax.process_index() == 0:
+            self._remove_unfinished()
+            _set_damaged_aside(self._folder)
+        ocp.multihost.sync_global_processes("checkpoints_verified")
         self._manager = ocp.CheckpointManager(
-            _folder(workdir),
+            self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(1), _BEST]),
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [policies.LatestN(NUM_LATEST), _BEST]
+                ),
                 best_fn=_loss,  # without it orbax keeps no metrics on disk
                 best_mode="min",
                 enable_async_checkpointing=False,
             ),
         )
 
+    @property
+    def latest_step(self) -> int:
+        """The step that a run would go on from; 0 if nothing is saved."""
+        return self._manager.latest_step() or 0
+
     def save(
         self,
         step: int,
         params: Any,
         optimizer: Any,
-        data: grain.DatasetIterator,
+        position: dict[str, Any],
         metrics: dict[str, float] | None = None,
     ) -> None:
-        """Writes a checkpoint; `metrics` of the validation split if this step was validated."""
-        run = {"config": config_lib.to_json(self.config), "corpus": self.corpus}
+        """Writes a checkpoint, in place of one of the same step that was not validated.
+
+        It holds what `Restored` tells of, and `metrics` of the validation split if this step was
+        validated. Raises UserError if it cannot be written; those before it are kept.
+        """
+        run = {
+            "config": config_lib.to_json(self.config),
+            "corpus": self.corpus,
+            "position": position,
+            "metrics": metrics,
+        }
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(params),
             optimizer=ocp.args.StandardSave(optimizer),
-            data=grain.checkpoint.CheckpointSave(data),
             run=ocp.args.JsonSave(run),
         )
-        self._manager.save(step, args=items, metrics=metrics)
+        is_primary = jax.process_index() == 0
+        try:
+            if is_primary:
+                self._saving.write_text(str(step))
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._manager.save(step, args=items, metrics=metrics)
+            if is_primary:
+                checksums.write(self._folder / str(step))
+                self._saving.unlink()
+        except Exception as error:  # tensorstore's failures are of many types
+            if is_primary:
+                self._remove_unfinished()
+            raise UserError(
+                f"the checkpoint of step {step} cannot be written to '{self._folder}' "
+                f"({_reason(error)}); those before it are kept, and the same command goes on from "
+                "there when there is room"
+            ) from error
 
-    def restore(
-        self, params: Any, optimizer: Any, data: grain.DatasetIterator
-    ) -> tuple[int, Any, Any] | None:
-        """The latest step with its parameters and optimizer state; moves `data` to its position.
+    def restore(self, params: Any, optimizer: Any) -> Restored | None:
+        """The latest checkpoint, or None if nothing is saved yet.
 
-        `params` and `optimizer` say the shapes and shardings wanted. None if nothing is saved yet.
+        `params` and `optimizer` say the shapes and shardings wanted.
         Raises UserError if the run there has another config or trains on other data.
         """
         step = self._manager.latest_step()
         if step is None:
             return None
-        self._check_same_run(step)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(params),
-                optimizer=ocp.args.StandardRestore(optimizer),
-                data=grain.checkpoint.CheckpointRestore(data),
-            ),
+        path = self._folder / str(step)
+        run = _read_run(path)
+        self._check_same_run(run)
+        restored = _restore(
+            path,
+            params=ocp.args.StandardRestore(params),
+            optimizer=ocp.args.StandardRestore(optimizer),
         )
-        return step, restored["params"], restored["optimizer"]
+        return Restored(
+            step=step,
+            params=restored["params"],
+            optimizer=restored["optimizer"],
+            position=run["position"],
+            validated=run["metrics"] is not None,
+        )
 
     def close(self) -> None:
         """Waits for what is being written."""
         self._manager.close()
 
-    def _check_same_run(self, step: int) -> None:
-        run = _read_run(self._manager, step)
-        folder = self._manager.directory
+    def _check_same_run(self, run: dict[str, Any]) -> None:
         differing = config_lib.differences(self.config, config_lib.from_json(run["config"]))
         if differing:
             raise UserError(
-                f"{folder} belongs to a run of another config ({'; '.join(differing)}); "
+                f"{self._folder} belongs to a run of another config ({'; '.join(differing)}); "
                 "a run keeps its config, its number of steps too: give the same, or take another "
                 "--workdir"
             )
         if run["corpus"] != self.corpus:
             raise UserError(
-                f"{folder} belongs to a run on other data; "
+                f"{self._folder} belongs to a run on other data; "
                 "give the same --data, or another --workdir"
             )
 
+    def _remove_unfinished(self) -> None:
+        """Takes away what was written of a checkpoint whose saving failed or was cut off."""
+        if self._saving.exists():
+            step = self._saving.read_text()
+            if step.isdecimal() and not (self._folder / step / checksums.NAME).exists():
+                shutil.rmtree(self._folder / step, ignore_errors=True)
+            for path in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
+            self._saving.unlink()
+
 
 def load(workdir: str | Path) -> Loaded:
-    """The best checkpoint of a run, or the latest if none was validated; UserError if none."""
+    """The best checkpoint of a run, or the latest if none was validated.
+
+    Damaged ones are named on standard error and passed over; raises UserError if none is sound.
+    """
     folder = _folder(workdir)
     if not folder.is_dir():
         raise UserError(
             f"'{workdir}' holds no checkpoint; train one with: "
             f"python -m midijax.train --workdir={workdir}"
         )
-    options = ocp.CheckpointManagerOptions(best_fn=_loss, best_mode="min", create=False)
-    with ocp.CheckpointManager(folder, options=options) as manager:
-        step = manager.best_step()
-        if step is None:
-            step = manager.latest_step()
-        if step is None:
-            raise UserError(f"{folder} holds no complete checkpoint yet; let the training go on")
-        config = config_lib.from_json(_read_run(manager, step)["config"])
-        wanted = _wanted(config, folder / str(step))
-        params = manager.restore(
-            step, args=ocp.args.Composite(params=ocp.args.StandardRestore(wanted))
-        )["params"]
-    return Loaded(config, params, step, folder / str(step))
+    if not _steps(folder):
+        raise UserError(f"{folder} holds no complete checkpoint yet; let the training go on")
+    path = min(_sound(folder, except_under="optimizer"), key=_rank)
+    config = config_lib.from_json(_read_run(path)["config"])
+    params = _restore(path, params=ocp.args.StandardRestore(_params(config, path)))["params"]
+    return Loaded(config, params, int(path.name), path)
 
 
-def _wanted(config: Config, path: Path) -> Any:
+def _rank(path: Path) -> tuple[float, int]:
+    """Lowest for the best checkpoint; without scores, for the latest."""
+    metrics = _read_run(path)["metrics"]
+    return math.inf if metrics is None else _loss(metrics), -int(path.name)
+
+
+def _set_damaged_aside(folder: Path) -> None:
+    steps = _steps(folder)
+    sound = _sound(folder) if steps else []
+    for step in steps:
+        if folder / str(step) not in sound:
+            aside = folder.with_name("damaged") / str(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            (folder / str(step)).rename(aside)
+
+
+def _sound(folder: Path, except_under: str = "") -> list[Path]:
+    """The checkpoints whose files are as they were saved; UserError if none is.
+
+    The others are named on standard error.
+    """
+    sound, damaged = [], []
+    for step in _steps(folder):
+        path = folder / str(step)
+        try:
+            checksums.verify(path, except_under)
+            sound.append(path)
+        except Damage as damage:
+            damaged.append(f"the checkpoint '{path}' is damaged: {damage}")
+    if not sound:
+        raise UserError(
+            f"{damaged[0]}; no other there is sound: put a copy back, or take another --workdir"
+        )
+    for sentence in damaged:
+        print(f"{sentence}; it is passed over", file=sys.stderr)
+    return sound
+
+
+def _steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a folder, the latest first."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    """What `Checkpoints.save` noted of the run; UserError if it is of another form."""
+    run = _restore(path, run=ocp.args.JsonRestore())["run"]
+    if not isinstance(run, dict) or run.keys() != _RUN_FIELDS:
+        raise UserError(f"{path} was not saved by this version of midijax; train anew with it")
+    return run
+
+
+def _restore(path: Path, **items: Any) -> Any:
+    """Items of a checkpoint; UserError if its files, though as saved, cannot be read."""
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        try:
+            return checkpointer.restore(path, args=ocp.args.Composite(**items))
+        except Exception as error:  # each of orbax, tensorstore and json raises its own
+            raise UserError(
+                f"{path} cannot be read ({_reason(error)}); name another run by --workdir, or "
+                "train anew"
+            ) from error
+
+
+def _params(config: Config, path: Path) -> Any:
     """What to restore of a checkpoint on this device; UserError if it is not what it should be."""
     model = model_lib.from_config(config)
     shapes = jax.eval_shape(lambda key: model_lib.init(model, key), jax.random.key(0))
@@ -171,6 +309,12 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
+def _reason(error: Exception) -> str:
+    """An error in one short line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
+
+
 def _folder(workdir: str | Path) -> Path:
     return Path(workdir).absolute() / "checkpoints"
 
@@ -179,10 +323,8 @@ def _loss(metrics: dict[str, float]) -> float:
     return metrics[METRIC]
 
 
-def _read_run(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
-    return manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
-
-
+_RUN_FIELDS = {"config", "corpus", "position", "metrics"}
+_REASON_LENGTH = 200
 _BEST = policies.BestN(
     get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False
 )

@@ -126,6 +126,10 @@ class Config:
       log_every_steps: one line of metrics this often.
       steps_per_dispatch: steps that the device takes in one go, the host waiting for none of them;
         of the four numbers above each must be a multiple. A run stops between dispatches.
+      max_skipped_in_a_row: an update whose loss or gradient is not finite is left out; after more
+        than so many in a row the run goes back, or stops.
+      max_roll_backs: how often it goes back to its latest checkpoint, and on with the next data,
+        before it stops.
       sample_seconds: length of the music written at each evaluation.
       seed: of the initial parameters, the data order, dropout and the samples.
     """
@@ -139,6 +143,8 @@ class Config:
     checkpoint_every_steps: int = 500
     log_every_steps: int = 10
     steps_per_dispatch: int = 1
+    max_skipped_in_a_row: int = 10
+    max_roll_backs: int = 0
     sample_seconds: float = 30.0
     seed: int = 0
 
@@ -149,6 +155,7 @@ class Config:
             value, divisor = getattr(self, field), self.steps_per_dispatch
             allowed = f"a multiple of config.steps_per_dispatch={divisor}"
             require(value % divisor == 0, f"config.{field}", value, allowed)
+        _in_range("config", self, "max_skipped_in_a_row max_roll_backs", 0)
         _in_range("config", self, "seed", 0, MAX_SEED)
         in_range = 0 < self.sample_seconds <= MAX_SAMPLE_SECONDS
         allowed = f"above 0 and at most {MAX_SAMPLE_SECONDS}"

@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from midijax import atomic
 from midijax.errors import UserError
+from midijax.log import JsonLines
 
 
 class MetricWriter:
@@ -19,21 +21,22 @@ class MetricWriter:
         """
         path = workdir / "metrics.jsonl"
         atomic.write_text(path, "".join(_lines_up_to(path, first_step)))
-        self._file = path.open("a", buffering=1)
+        self._lines = JsonLines(path)
         self._tensorboard = _tensorboard(workdir / "tensorboard", first_step)
 
-    def write(self, step: int, **values: Any) -> None:
-        """Appends {"step": step, **values}."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+    def write(self, step: int, **values: float) -> None:
+        """Appends the values, null for those that are not finite, as JSON knows no others."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._lines.write(step, **(dict.fromkeys(values) | finite))
         if self._tensorboard:
-            for name, value in values.items():
+            for name, value in finite.items():
                 self._tensorboard.add_scalar(name, value, step)
 
     def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._lines.close()
         if self._tensorboard:
             self._tensorboard.close()
 

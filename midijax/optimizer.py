@@ -1,10 +1,15 @@
 """Optimizers and learning-rate schedules by name, from optax."""
 
+from typing import Any
+
+import jax
+import numpy as np
 import optax
 
 from midijax.config import OptimizerConfig
 
 FINAL_SHARE = 0.1  # of the peak rate, where the cosine schedule ends
+_NEVER = np.iinfo(np.int32).max  # applies updates that are not finite after so many in a row
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -18,7 +23,10 @@ def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 
 def optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Gradient clipping, then the optimizer the config names."""
+    """Gradient clipping, then the optimizer the config names; gradients not finite are left out.
+
+    Its state is an `optax.ApplyIfFiniteState`, which counts those.
+    """
     rate = learning_rate(config, num_steps)
     update = {
         "adam": lambda: optax.adam(rate),
@@ -26,6 +34,13 @@ def optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransfor
         "rmsprop": lambda: optax.rmsprop(rate),
         "sgd": lambda: optax.sgd(rate),
     }[config.name]()
-    if not config.clip_norm:
-        return update
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+    if config.clip_norm:
+        update = optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+    return optax.apply_if_finite(update, max_consecutive_errors=_NEVER)
+
+
+def num_updates(state: Any) -> jax.Array:
+    """How many updates an optimizer of this file has made: its place in the schedule."""
+    return optax.tree.get(
+        state, "count", filtering=lambda path, _: "ScaleByScheduleState" in str(path)
+    )

@@ -12,21 +12,16 @@ Any field of the config can be set on the command line, as in --config.num_steps
 --config.model.hidden_size=256; midijax/config.py says what each means.
 """
 
-import importlib.metadata
-import json
-import platform
 from pathlib import Path
 
 from absl import flags
 
-from midijax import atomic, cli, config, config_flags, corpus, etudes
+from midijax import cli, config, config_flags, corpus, etudes, workdir
 from midijax.config import Config
 from midijax.corpus import Recording
-from midijax.errors import UserError
 from midijax.stopping import TRY_AGAIN, StopRequest
 
 VALIDATION_ETUDES = 10
-_PACKAGES = ("midijax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string(
@@ -44,34 +39,42 @@ _CONFIG = flags.DEFINE_string(
     "An experiment, such as experiments/oore2018.py; if not given, the tiny preset.",
     flag_values=FLAGS,
 )
+_PROFILE_STEPS = flags.DEFINE_integer(
+    "profile_steps",
+    0,
+    "Trace this many steps into the folder `profile` of the workdir, soon after the start: its "
+    "perfetto_trace.json.gz opens in ui.perfetto.dev, its .xplane.pb in XProf.",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
 
 
 def main(arguments: list[str]) -> int:
     """Trains to the config's last step, or until it is asked to stop."""
     chosen = config_flags.load(cli.path(_CONFIG.value)) if _CONFIG.value else config.TINY
     chosen = config_flags.override(chosen, arguments)
-    workdir = cli.path(_WORKDIR.value).absolute()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be made: {error.strerror}") from error
-    data = cli.path(_DATA.value) if _DATA.value else _write_etudes(workdir / "etudes")
+    folder = cli.path(_WORKDIR.value).absolute()
+    with StopRequest() as stop_requested, workdir.held(folder):
+        return _train(folder, chosen, stop_requested)
+
+
+def _train(folder: Path, chosen: Config, stop_requested: StopRequest) -> int:
+    data = cli.path(_DATA.value) if _DATA.value else _write_etudes(folder / "etudes")
 
     from midijax.compilation import enable_compile_cache  # JAX, after --help and bad flags
     from midijax.training import Trainer
 
     enable_compile_cache()
-    trainer = Trainer(workdir, chosen, data)
-    _describe(workdir, chosen)
-    if trainer.step == chosen.num_steps:
-        print(f"{workdir} is trained: all {trainer.step:,} steps are done.")
+    trainer = Trainer(folder, chosen, data)
+    workdir.describe(folder, chosen)
+    if trainer.is_finished:
+        print(f"{folder} is trained: all {trainer.step:,} steps are done.")
     else:
-        print(f"Training in {workdir}, from step {trainer.step:,} to {chosen.num_steps:,}.")
-        with StopRequest() as stop_requested:
-            finished = trainer.run(stop_requested)
-        if not finished:
+        print(f"Training in {folder}, from step {trainer.step:,} to {chosen.num_steps:,}.")
+        if not trainer.run(stop_requested, _PROFILE_STEPS.value):
             print(
-                f"Stopped and saved at step {trainer.step:,}; the same command goes on from there."
+                f"Stopped and saved at step {trainer.saved_step:,}; "
+                "the same command goes on from there."
             )
             return TRY_AGAIN
     print(f"Let it play: python -m midijax.sample --workdir={_WORKDIR.value}")
@@ -89,14 +92,6 @@ def _write_etudes(folder: Path) -> Path:
             },
         )
     return folder
-
-
-def _describe(workdir: Path, chosen: Config) -> None:
-    """Leaves a note of the config and the versions in the workdir."""
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    versions["python"] = platform.python_version()
-    for name, content in (("config", config.to_json(chosen)), ("versions", versions)):
-        atomic.write_text(workdir / f"{name}.json", json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

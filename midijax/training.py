@@ -1,126 +1,37 @@
-"""The training loop: compiled steps on a data-parallel mesh, validation, samples, checkpoints.
-
-Shapes: K steps of one dispatch, B batch, T time, V vocabulary.
-"""
+"""A training run: compiled steps one after the other, validation, samples, checkpoints."""
 
 import contextlib
-import functools
-import math
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-import tqdm
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from midijax import input_pipeline, metrics, midi, model, optimizer, plots, progress
+from midijax import input_pipeline, log, metrics, midi, model, plots, progress
 from midijax.checkpoint import METRIC, Checkpoints
 from midijax.config import Config
 from midijax.errors import UserError
-from midijax.events import PAD
 from midijax.generate import Length, generate
+from midijax.health import Health
 from midijax.metric_writer import MetricWriter
-from midijax.model import PerformanceRNN
-
-
-class TrainState(NamedTuple):
-    """What a training step changes."""
-
-    params: Any
-    optimizer: Any
-
-
-def data_mesh() -> Mesh:
-    """All devices of all processes, along the axis "data"."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-
-
-def initial_state(config: Config, network: PerformanceRNN, mesh: Mesh) -> TrainState:
-    """Fresh parameters and optimizer state, replicated over the mesh."""
-
-    def init(key: jax.Array) -> TrainState:
-        params = model.init(network, key)
-        return TrainState(
-            params, optimizer.optimizer(config.optimizer, config.num_steps).init(params)
-        )
-
-    replicated = NamedSharding(mesh, PartitionSpec())
-    return jax.jit(init, out_shardings=replicated)(jax.random.key(config.seed))
-
-
-def loss(
-    network: PerformanceRNN, params: Any, tokens_BxT: jax.Array, dropout_key: jax.Array
-) -> jax.Array:
-    """Mean nats per event over the events that are not PAD."""
-    is_event_BxT = tokens_BxT != PAD
-    labels_BxT = jnp.where(is_event_BxT, tokens_BxT, 0)
-    logits_BxTxV, _ = network.apply(
-        {"params": params},
-        model.shift_right(labels_BxT, network.start),
-        network.initial_carry(len(tokens_BxT)),
-        deterministic=False,
-        rngs={"dropout": dropout_key},
-    )
-    nats_BxT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BxTxV, labels_BxT)
-    return (nats_BxT * is_event_BxT).sum() / is_event_BxT.sum()
-
-
-def make_train_steps(
-    config: Config, network: PerformanceRNN, mesh: Mesh
-) -> Callable[[TrainState, jax.Array, int], tuple[TrainState, dict[str, jax.Array]]]:
-    """Compiles (state, tokens_KxBxT, first step) -> (state K steps on, the last one's metrics).
-
-    It consumes the state.
-    """
-    transform = optimizer.optimizer(config.optimizer, config.num_steps)
-    rate = optimizer.learning_rate(config.optimizer, config.num_steps)
-    seed_key = jax.random.key(config.seed)
-
-    def train_step(
-        state: TrainState, batch: tuple[jax.Array, jax.Array]
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        tokens_BxT, step = batch
-        dropout_key = jax.random.fold_in(seed_key, step)
-        nats, gradient = jax.value_and_grad(functools.partial(loss, network))(
-            state.params, tokens_BxT, dropout_key
-        )
-        updates, optimizer_state = transform.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        report = {
-            "loss": nats,
-            "gradient_norm": optax.tree.norm(gradient),
-            "learning_rate": rate(step - 1),
-        }
-        return TrainState(params, optimizer_state), report
-
-    def train_steps(
-        state: TrainState, tokens_KxBxT: jax.Array, first_step: jax.Array
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        steps_K = first_step + jnp.arange(len(tokens_KxBxT))
-        state, reports_K = jax.lax.scan(train_step, state, (tokens_KxBxT, steps_K))
-        return state, jax.tree.map(lambda values_K: values_K[-1], reports_K)
-
-    replicated = NamedSharding(mesh, PartitionSpec())
-    return jax.jit(
-        train_steps,
-        donate_argnames=("state",),
-        in_shardings=(replicated, _batches_sharding(mesh), None),
-        out_shardings=replicated,
-    )
-
-
-def _batches_sharding(mesh: Mesh) -> NamedSharding:
-    """Of tokens_KxBxT: each device has its part of every batch."""
-    return NamedSharding(mesh, PartitionSpec(None, "data"))
+from midijax.profiling import Profile
+from midijax.stopping import Stopped, StopRequest
+from midijax.train_step import (
+    Report,
+    TrainState,
+    batches_sharding,
+    data_mesh,
+    initial_state,
+    make_train_steps,
+)
 
 
 class Trainer:
-    """One run in its workdir: starts afresh, or goes on from the latest checkpoint there."""
+    """One run in its workdir: starts afresh, or goes on from the latest checkpoint there.
+
+    What a dispatch measured is looked at when the next one is on its way, so that the device never
+    waits; but before anything is saved, all is known of what led to it.
+    """
 
     def __init__(self, workdir: Path, config: Config, corpus_folder: Path):
         """Compiles nothing yet; raises UserError if the workdir belongs to another run."""
@@ -133,95 +44,177 @@ class Trainer:
         self._config = config
         self._mesh = data_mesh()
         self._network = model.from_config(config)
-        self._state = initial_state(config, self._network, self._mesh)
         self._train_steps = make_train_steps(config, self._network, self._mesh)
         self._batches = input_pipeline.training_batches(corpus_folder, config)
         self._validation = input_pipeline.validation_sequences(corpus_folder, config.vocabulary)
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
-        self._step = self._resume()
-        self._unwritten: tuple[int, dict[str, jax.Array]] | None = None
-        self._speed = _Speed(config.data.batch_size * config.data.sequence_length)
+        self._step = 0
+        self._state = self._fresh_state()
+        self._resume()
+        self._speed = _Speed(self._events_per_step)
+        self._unseen: list[tuple[int, Report]] = []  # of dispatches not yet looked at
+        self._skipped_in_a_row = 0
+        self._roll_backs = 0
 
     @property
     def step(self) -> int:
         """Optimizer steps taken so far."""
         return self._step
 
-    def run(self, stop_requested: Callable[[], bool] = lambda: False) -> bool:
-        """Trains to the config's last step, or saves and returns False when asked to stop."""
+    @property
+    def saved_step(self) -> int:
+        """The step from which the run would go on if it ended now."""
+        return self._checkpoints.latest_step
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all steps are taken and what they led to is scored."""
+        return self._step == self._config.num_steps and not self._is_score_missing
+
+    def run(self, stop_requested: StopRequest | None = None, profile_steps: int = 0) -> bool:
+        """Trains to the config's last step, or saves and returns False when asked to stop.
+
+        Args:
+          stop_requested: says when to stop; None: never.
+          profile_steps: this many steps are traced into the workdir's folder `profile`.
+
+        Returns:
+          Whether the run is finished.
+
+        Raises:
+          UserError: too many losses or gradients in a row were not finite, or something cannot be
+            written; the last good checkpoint is kept.
+        """
         config = self._config
         with (
-            MetricWriter(self._workdir, self._step) as self._writer,
             contextlib.closing(self._checkpoints),
+            MetricWriter(self._workdir, self._step) as self._writer,
+            Health(self._workdir, self._events_per_step, self._step) as self._health,
+            Profile(self._workdir / "profile", profile_steps) as self._profile,
             progress.bar(
                 total=config.num_steps, initial=self._step, desc="training", unit="step"
-            ) as bar,
+            ) as self._bar,
         ):
-            if not self._validation:
-                bar.write("no validation split: the latest checkpoint will count as the best")
-            self._speed.restart(self._step)
-            while self._step < config.num_steps:
-                report = self._advance()
-                bar.update(config.steps_per_dispatch)
-                is_last = self._step == config.num_steps
-                if is_last or self._step % config.log_every_steps == 0:
-                    self._log(report, bar)
-                to_evaluate = is_last or self._step % config.eval_every_steps == 0
-                to_stop = stop_requested() and not is_last
-                if to_evaluate or to_stop or self._step % config.checkpoint_every_steps == 0:
-                    self._write_report(bar)
-                    _check_finite(self._step, report)
-                    self._save(self._evaluate(bar) if to_evaluate else None)
-                if to_stop:
+            return self._loop(stop_requested or StopRequest())
+
+    def _loop(self, stop_requested: StopRequest) -> bool:
+        config = self._config
+        if not self._validation:
+            self._tell("no validation split: the latest checkpoint will count as the best")
+        if self._is_score_missing and not self._validate_and_save(stop_requested):
+            return False
+        self._speed.restart(self._step)
+        while self._step < config.num_steps:
+            if stop_requested(self._step // config.steps_per_dispatch):
+                self._save_if_sound()
+                return False
+            self._dispatch()
+            self._look_at_reports(but_last=1)
+            self._health.look(self._step, self._bar.write)
+            if self._is_due(config.eval_every_steps):
+                if not self._validate_and_save(stop_requested):
                     return False
+                self._speed.restart(self._step)
+            elif self._is_due(config.checkpoint_every_steps):
+                self._save_if_sound()
         return True
 
-    def _advance(self) -> dict[str, jax.Array]:
-        """Takes the steps of one dispatch and gives what the last measured, without waiting."""
+    def _dispatch(self) -> None:
+        """Sends the device its next steps, without waiting for them."""
         num_steps = self._config.steps_per_dispatch
-        tokens_KxBxT = jax.make_array_from_process_local_data(
-            _batches_sharding(self._mesh), np.stack([next(self._batches) for _ in range(num_steps)])
-        )
-        self._state, report = self._train_steps(self._state, tokens_KxBxT, self._step + 1)
+        with self._health.waiting_for_data():
+            tokens_KxBxT = np.stack([next(self._batches) for _ in range(num_steps)])
+        placed = jax.make_array_from_process_local_data(batches_sharding(self._mesh), tokens_KxBxT)
+        self._state, report = self._train_steps(self._state, placed, self._step + 1)
         self._step += num_steps
-        return report
+        self._unseen.append((self._step, report))
+        self._bar.update(num_steps)
+        if self._profile.after_dispatch(num_steps, self._state):
+            self._tell(f"traced into {self._workdir / 'profile'}")
 
-    def _resume(self) -> int:
-        restored = self._checkpoints.restore(*self._state, self._batches)
-        if restored is None:
-            return 0
-        step, *state = restored
-        self._state = TrainState(*state)
-        return step
+    def _look_at_reports(self, but_last: int = 0) -> None:
+        """Waits for reports, `but_last` so many: logs them and acts on values not finite."""
+        while len(self._unseen) > but_last:
+            step, report = self._unseen.pop(0)
+            self._skipped_in_a_row = int(report.skipped_in_a_row)
+            if step % self._config.log_every_steps == 0 or step == self._config.num_steps:
+                self._log(step, report)
+            is_last = step == self._config.num_steps
+            if self._skipped_in_a_row > (0 if is_last else self._config.max_skipped_in_a_row):
+                self._roll_back(step, report)
 
-    def _save(self, validation: dict[str, float] | None) -> None:
-        self._checkpoints.save(self._step, *self._state, self._batches, metrics=validation)
-
-    def _log(self, report: dict[str, jax.Array], bar: tqdm.tqdm) -> None:
-        """Writes the report before this one, so that no step waits for its own to be fetched."""
-        self._write_report(bar)
-        self._unwritten = (self._step, report)
-
-    def _write_report(self, bar: tqdm.tqdm) -> None:
-        if self._unwritten is None:
-            return
-        step, report = self._unwritten
-        self._unwritten = None
-        _check_finite(step, report)
-        values = {name: float(value) for name, value in report.items()}
+    def _log(self, step: int, report: Report) -> None:
+        values = {name: float(value) for name, value in report._asdict().items()}
+        del values["skipped_in_a_row"]
         events_per_second = self._speed.since_last(step)
         self._writer.write(step, **values, events_per_second=round(events_per_second, 1))
         speed = f"{events_per_second:,.0f} events/s"
-        bar.set_postfix_str(f"loss {values['loss']:.3f} nats/event, {speed}")
+        self._bar.set_postfix_str(f"loss {values['loss']:.3f} nats/event, {speed}")
 
-    def _evaluate(self, bar: tqdm.tqdm) -> dict[str, float] | None:
-        """Lets the model play, and scores the whole validation split if there is one."""
+    def _roll_back(self, step: int, report: Report) -> None:
+        """Goes on with the next data from the state last saved, if that may be done again."""
+        what = (
+            f"the loss is {float(report.loss):g} and the gradient norm "
+            f"{float(report.gradient_norm):g} (learning rate {float(report.learning_rate):.2g}), "
+            f"the last of {self._skipped_in_a_row} updates in a row that were not finite"
+        )
+        if self._roll_backs == self._config.max_roll_backs:
+            raise UserError(
+                f"at step {step} {what}; the checkpoint of step {self.saved_step} is kept: train "
+                "anew with a lower --config.optimizer.learning_rate or another --config.seed"
+            )
+        self._roll_backs += 1
+        self._unseen.clear()
+        self._skipped_in_a_row = 0
+        self._state = self._fresh_state()
+        if restored := self._checkpoints.restore(*self._state):
+            self._state = TrainState(restored.params, restored.optimizer)
+        self._tell(f"{what}: back to the state of step {self.saved_step}, with the next data")
+
+    def _fresh_state(self) -> TrainState:
+        return initial_state(self._config, self._network, self._mesh)
+
+    def _resume(self) -> None:
+        restored = self._checkpoints.restore(*self._state)
+        self._is_score_missing = False
+        if restored:
+            self._step = restored.step
+            self._state = TrainState(restored.params, restored.optimizer)
+            self._batches.set_state(restored.position)
+            to_validate = bool(self._validation) and self._is_due(self._config.eval_every_steps)
+            self._is_score_missing = to_validate and not restored.validated
+
+    def _is_due(self, every_steps: int) -> bool:
+        return self._step % every_steps == 0 or self._step == self._config.num_steps
+
+    def _save_if_sound(self, scores: dict[str, float] | None = None) -> None:
+        """Saves, unless the last update was left out: then the state may be what is wrong."""
+        self._look_at_reports()
+        is_saved = self.saved_step == self._step and scores is None
+        if self._skipped_in_a_row == 0 and not is_saved:
+            position = self._batches.get_state()
+            self._checkpoints.save(self._step, *self._state, position, metrics=scores)
+
+    def _validate_and_save(self, stop_requested: StopRequest) -> bool:
+        """Lets the model play, scores the validation split if there is one, and saves.
+
+        Broken off by a request to stop, it saves without a score and returns False.
+        """
+        self._look_at_reports()
         self._write_sample()
-        validation = self._score(bar) if self._validation else None
-        self._speed.restart(self._step)
-        return validation
+        scores = None
+        try:
+            if self._validation:
+                with stop_requested.breaks_off():
+                    scores = self._score()
+        except Stopped:
+            self._save_if_sound()
+            return False
+        self._save_if_sound(scores)
+        self._is_score_missing = False
+        return True
 
-    def _score(self, bar: tqdm.tqdm) -> dict[str, float]:
+    def _score(self) -> dict[str, float]:
         scores = metrics.score(
             self._network,
             self._state.params,
@@ -232,19 +225,24 @@ class Trainer:
         )
         values = {METRIC: scores.nats_per_event, "accuracy": scores.accuracy}
         self._writer.write(self._step, **{f"validation_{name}": values[name] for name in values})
-        bar.write(f"step {self._step:,}: validation {scores.nats_per_event:.4f} nats/event")
+        self._tell(f"validation {scores.nats_per_event:.4f} nats/event")
         return values
 
     def _write_sample(self) -> None:
-        folder = self._workdir / "samples"
-        folder.mkdir(exist_ok=True)
         length = Length(seconds=self._config.sample_seconds)
         key = jax.random.key(self._config.seed)
         tokens = generate(self._state.params, key, self._config, length)[0]
         performance = self._config.vocabulary.decode(tokens)
-        path = folder / f"step-{self._step:07}.mid"
+        path = self._workdir / "samples" / f"step-{self._step:07}.mid"
         midi.write(performance, path)
         plots.piano_roll(performance, path.with_suffix(".png"), f"step {self._step:,}")
+
+    def _tell(self, text: str) -> None:
+        self._bar.write(log.line(self._step, text))
+
+    @property
+    def _events_per_step(self) -> int:
+        return self._config.data.batch_size * self._config.data.sequence_length
 
 
 class _Speed:
@@ -264,13 +262,3 @@ class _Speed:
         seconds = time.monotonic() - self._time
         self.restart(step)
         return events / seconds
-
-
-def _check_finite(step: int, report: dict[str, jax.Array]) -> None:
-    loss, norm, rate = (float(report[name]) for name in ("loss", "gradient_norm", "learning_rate"))
-    if not math.isfinite(loss + norm):
-        raise UserError(
-            f"at step {step} the loss is {loss} and the gradient norm {norm} (learning rate "
-            f"{rate:.2g}); the last good checkpoint is kept: train anew with a lower "
-            "--config.optimizer.learning_rate"
-        )

@@ -1,12 +1,12 @@
 import dataclasses
 import functools
+import pathlib
 
-import grain
 import jax
 import numpy as np
 import pytest
 
-from midijax import checkpoint, model
+from midijax import checkpoint, checksums, model
 from midijax.checkpoint import METRIC, Checkpoints
 from midijax.config import Config, ModelConfig
 from midijax.errors import UserError
@@ -25,42 +25,56 @@ def params(seed=0):
     return initialize(seed)
 
 
-def data():
-    return iter(grain.MapDataset.range(100).to_iter_dataset())
+POSITION = {"next_index": 5}
 
 
 def assert_same(actual, expected):
     jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
-def test_restores_parameters_optimizer_and_data_position(tmp_path):
-    batches = data()
-    consumed = [next(batches) for _ in range(5)]
-    checkpoints = Checkpoints(tmp_path, CONFIG, "corpus")
-    checkpoints.save(5, params(1), {"moment": params(2)}, batches)
+def save(workdir, *steps, config=CONFIG, **metrics):
+    """Saves the steps, with the loss given for one as `step_2=3.0`."""
+    checkpoints = Checkpoints(workdir, config, "corpus")
+    for step in steps:
+        loss = metrics.get(f"step_{step}")
+        scores = None if loss is None else {METRIC: loss}
+        checkpoints.save(step, params(step), {"moment": params(0)}, POSITION, scores)
     checkpoints.close()
 
-    again = data()
-    reopened = Checkpoints(tmp_path, CONFIG, "corpus")
-    step, restored, optimizer = reopened.restore(params(0), {"moment": params(0)}, again)
-    assert step == 5
-    assert_same(restored, params(1))
-    assert_same(optimizer, {"moment": params(2)})
-    assert next(again) == consumed[-1] + 1
+
+def restore(workdir, config=CONFIG, corpus="corpus"):
+    checkpoints = Checkpoints(workdir, config, corpus)
+    restored = checkpoints.restore(params(0), {"moment": params(0)})
+    checkpoints.close()
+    return restored
+
+
+def kept(workdir):
+    return {path.name for path in (workdir / "checkpoints").iterdir()}
+
+
+def test_restores_parameters_optimizer_and_data_position(tmp_path):
+    save(tmp_path, 5)
+    restored = restore(tmp_path)
+    assert (restored.step, restored.position, restored.validated) == (5, POSITION, False)
+    assert_same(restored.params, params(5))
+    assert_same(restored.optimizer, {"moment": params(0)})
 
 
 def test_nothing_to_restore_in_a_new_workdir(tmp_path):
-    assert Checkpoints(tmp_path, CONFIG, "corpus").restore(params(), {}, data()) is None
+    assert restore(tmp_path) is None
 
 
-def test_keeps_the_latest_and_the_best_and_loads_the_best(tmp_path):
-    checkpoints = Checkpoints(tmp_path, CONFIG, "corpus")
-    for step, nats in ((1, 3.0), (2, 2.0), (3, None), (4, 2.5)):
-        metrics = None if nats is None else {METRIC: nats}
-        checkpoints.save(step, params(step), {"moment": params(0)}, data(), metrics)
-    checkpoints.close()
-    kept = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert kept == {"2", "4"}
+def test_a_step_that_is_validated_later_takes_its_own_place(tmp_path):
+    save(tmp_path, 1, 2)
+    save(tmp_path, 2, step_2=3.0)
+    assert restore(tmp_path).validated
+    assert kept(tmp_path) == {"1", "2"}
+
+
+def test_keeps_the_latest_two_and_the_best_and_loads_the_best(tmp_path):
+    save(tmp_path, 1, 2, 3, 4, 5, step_1=3.0, step_2=2.0, step_4=2.5)
+    assert kept(tmp_path) == {"2", "4", "5"}
     loaded = checkpoint.load(tmp_path)
     assert (loaded.step, loaded.config) == (2, CONFIG)
     assert loaded.path == tmp_path / "checkpoints" / "2"
@@ -68,36 +82,107 @@ def test_keeps_the_latest_and_the_best_and_loads_the_best(tmp_path):
 
 
 def test_loads_the_latest_of_a_run_never_validated(tmp_path):
-    checkpoints = Checkpoints(tmp_path, CONFIG, "corpus")
-    for step in (1, 2):
-        checkpoints.save(step, params(step), {"moment": params(0)}, data())
-    checkpoints.close()
-    assert checkpoint.load(tmp_path).step == 2
+    save(tmp_path, 9, 10)
+    assert checkpoint.load(tmp_path).step == 10
 
 
 def test_an_unfinished_checkpoint_does_not_count(tmp_path):
-    checkpoints = Checkpoints(tmp_path, CONFIG, "corpus")
-    checkpoints.save(1, params(1), {"moment": params(0)}, data())
-    checkpoints.close()
+    save(tmp_path, 1)
     (tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-123").mkdir()
     assert checkpoint.load(tmp_path).step == 1
 
 
-def test_refuses_the_workdir_of_another_config_and_names_the_fields(tmp_path):
+@pytest.mark.parametrize("earlier", [(), (1,)])
+def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path, earlier):
+    save(tmp_path, *earlier, 2)
+    (tmp_path / "checkpoints" / "2" / checksums.NAME).unlink()
+    (tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-123").mkdir()
+    (tmp_path / ".saving").write_text("2")
+    restored = restore(tmp_path)
+    assert (restored and restored.step) == (earlier[0] if earlier else None)
+    assert kept(tmp_path) == {str(step) for step in earlier}
+    assert not (tmp_path / "damaged").exists()
+
+
+def truncate(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+FILES = ("params/manifest.ocdbt", "optimizer/_METADATA", "run/metadata", "metrics/metrics")
+
+
+@pytest.mark.parametrize("name", [*FILES, checksums.NAME])
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, pathlib.Path.unlink])
+def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(tmp_path, capsys, name, damage):
+    save(tmp_path, 1, 2, step_1=3.0, step_2=2.0)
+    damage(tmp_path / "checkpoints" / "2" / name)
+    restored = restore(tmp_path)
+    assert restored.step == 1
+    assert_same(restored.params, params(1))
+    sentence = capsys.readouterr().err
+    assert f"{tmp_path}/checkpoints/2' is damaged: its file" in sentence
+    assert sentence.count("\n") == 1 and (name in sentence or name == checksums.NAME)
+    assert (tmp_path / "damaged" / "2").is_dir()
+    save(tmp_path, 2)
+    assert restore(tmp_path).step == 2
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_damaged_is_not_loaded_unless_only_training_needs_it(tmp_path, name):
+    save(tmp_path, 1, 2, step_1=3.0, step_2=2.0)
+    flip_a_bit(tmp_path / "checkpoints" / "2" / name)
+    loaded = checkpoint.load(tmp_path)
+    assert loaded.step == (2 if name.startswith("optimizer") else 1)
+    assert_same(loaded.params, params(loaded.step))
+    assert kept(tmp_path) == {"1", "2"}
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_started_afresh(tmp_path):
+    save(tmp_path, 1, 2)
+    for step in "12":
+        (tmp_path / "checkpoints" / step / "params" / "_METADATA").unlink()
+    for _ in range(2):
+        with pytest.raises(UserError, match="checkpoints/2' is damaged: its file params/_METADATA"):
+            restore(tmp_path)
+    with pytest.raises(UserError, match="no other there is sound"):
+        checkpoint.load(tmp_path)
+    assert kept(tmp_path) == {"1", "2"}
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_those_before_it(tmp_path, monkeypatch):
+    save(tmp_path, 1)
     checkpoints = Checkpoints(tmp_path, CONFIG, "corpus")
-    checkpoints.save(1, params(), {"moment": params(0)}, data())
+
+    def fill_the_disk(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, "write", fill_the_disk)
+        with pytest.raises(UserError, match=r"step 2 cannot be written .*No space left on device"):
+            checkpoints.save(2, params(2), {"moment": params(0)}, POSITION)
     checkpoints.close()
+    assert kept(tmp_path) == {"1"}
+    assert restore(tmp_path).step == 1
+
+
+def test_refuses_the_workdir_of_another_config_and_names_the_fields(tmp_path):
+    save(tmp_path, 1)
     other = dataclasses.replace(CONFIG, seed=7, model=ModelConfig(num_layers=2, hidden_size=16))
     with pytest.raises(UserError, match=r"model\.hidden_size: 16 .*8 .*seed: 7 .*0 "):
-        Checkpoints(tmp_path, other, "corpus").restore(params(), {"moment": params(0)}, data())
+        restore(tmp_path, config=other)
 
 
 def test_refuses_to_go_on_with_other_data(tmp_path):
-    checkpoints = Checkpoints(tmp_path, CONFIG, "corpus")
-    checkpoints.save(1, params(), {"moment": params(0)}, data())
-    checkpoints.close()
+    save(tmp_path, 1)
     with pytest.raises(UserError, match="other data"):
-        Checkpoints(tmp_path, CONFIG, "another").restore(params(), {"moment": params(0)}, data())
+        restore(tmp_path, corpus="another")
 
 
 @pytest.mark.parametrize("folder", ["", "checkpoints"])
@@ -118,8 +203,6 @@ def test_a_workdir_without_checkpoint_is_refused_by_name(tmp_path, folder):
 )
 def test_parameters_of_another_shape_than_the_config_says_are_refused(tmp_path, change, mismatch):
     other = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, **change))
-    checkpoints = Checkpoints(tmp_path, other, "corpus")
-    checkpoints.save(1, params(), {"moment": params(0)}, data())
-    checkpoints.close()
+    save(tmp_path, 1, config=other)
     with pytest.raises(UserError, match=rf"checkpoints/1 is damaged: its {mismatch}"):
         checkpoint.load(tmp_path)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: on any machine, eight devices are eight
 
-import grain
 import jax
 import numpy as np
 import pytest
@@ -63,7 +62,7 @@ def save_run():
             step=7,
             params=jax.tree.map(lambda x: scale * x, params),
             optimizer={"count": np.zeros(())},
-            data=iter(grain.MapDataset.range(3).to_iter_dataset()),
+            position={"next_index": 3},
             metrics=metrics,
         )
         checkpoints.close()

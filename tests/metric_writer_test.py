@@ -14,10 +14,17 @@ def test_appends_a_line_per_call(tmp_path):
     with MetricWriter(tmp_path, 0) as writer:
         writer.write(1, loss=2.5)
         writer.write(2, loss=2.25, learning_rate=0.1)
-        assert lines(tmp_path) == [
-            {"step": 1, "loss": 2.5},
-            {"step": 2, "loss": 2.25, "learning_rate": 0.1},
-        ]
+        first, second = lines(tmp_path)
+    assert list(first) == ["step", "host", "time", "loss"]
+    assert (first["step"], first["host"], first["loss"]) == (1, 0, 2.5)
+    assert (second["loss"], second["learning_rate"]) == (2.25, 0.1)
+
+
+def test_a_value_that_is_not_finite_is_null(tmp_path):
+    with MetricWriter(tmp_path, 0) as writer:
+        writer.write(1, loss=float("nan"), gradient_norm=float("inf"), skipped=1)
+    (line,) = lines(tmp_path)
+    assert (line["loss"], line["gradient_norm"], line["skipped"]) == (None, None, 1)
 
 
 def test_a_resumed_run_drops_the_lines_past_its_checkpoint_and_the_torn_one(tmp_path):

@@ -54,3 +54,16 @@ def test_adam_is_optax_adam():
     params, gradient = jnp.array([3.0, -2.0]), jnp.array([30.0, 40.0])
     expected, _ = plain.update(gradient, plain.init(params))
     np.testing.assert_allclose(first_update(name="adam", clip_norm=0.0), expected)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(name):
+    transform = optimizer.optimizer(OptimizerConfig(name=name), 10)
+    params = jnp.array([3.0, -2.0])
+    state = transform.init(params)
+    for bad in (jnp.nan, jnp.inf):
+        updates, state = transform.update(jnp.array([bad, 1.0]), state, params)
+        np.testing.assert_array_equal(updates, 0.0)
+    assert (state.notfinite_count, optimizer.num_updates(state)) == (2, 0)
+    _, state = transform.update(jnp.array([1.0, 1.0]), state, params)
+    assert (state.notfinite_count, state.total_notfinite, optimizer.num_updates(state)) == (0, 2, 1)

@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from midijax.stopping import StopRequest
+from midijax.stopping import Stopped, StopRequest
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +34,23 @@ def test_leaves_the_signals_as_they_were():
     with StopRequest():
         pass
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_breaks_off_work_that_can_be_done_again():
+    reached = []
+    with StopRequest() as stop_requested:
+        with pytest.raises(Stopped), stop_requested.breaks_off():
+            reached.append("the work")
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("its end")
+        with pytest.raises(Stopped), stop_requested.breaks_off():
+            reached.append("more work")
+    assert reached == ["the work"]
+
+
+def test_outside_such_work_a_request_waits():
+    with StopRequest() as stop_requested:
+        with stop_requested.breaks_off():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert stop_requested()

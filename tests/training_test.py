@@ -2,14 +2,16 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from midijax import checkpoint, corpus, etudes, midi, model, training
+from midijax import checkpoint, corpus, etudes, midi, model, optimizer, train_step, training
 from midijax.config import TINY, DataConfig, ModelConfig, OptimizerConfig
 from midijax.corpus import Recording
 from midijax.errors import UserError
 from midijax.events import PAD
+from midijax.stopping import StopRequest
 
 SMALL = dataclasses.replace(
     TINY,
@@ -39,7 +41,7 @@ def finished(folder, tmp_path_factory):
 
 
 init = jax.jit(lambda network: model.init(network, jax.random.key(0)), static_argnums=0)
-loss = jax.jit(training.loss, static_argnums=0)
+loss = jax.jit(train_step.loss, static_argnums=0)
 
 
 def lines(workdir):
@@ -66,14 +68,14 @@ def test_each_evaluation_writes_a_sample_that_can_be_read_and_its_picture(finish
 
 def test_a_stopped_run_goes_on_as_if_it_never_stopped(folder, finished, tmp_path, monkeypatch):
     stopped = training.Trainer(tmp_path, SMALL, folder)
-    advance = stopped._advance
+    dispatch = stopped._dispatch
 
     def pull_the_plug():
         if stopped.step == 4:
             raise ConnectionAbortedError
-        return advance()
+        dispatch()
 
-    monkeypatch.setattr(stopped, "_advance", pull_the_plug)
+    monkeypatch.setattr(stopped, "_dispatch", pull_the_plug)
     with pytest.raises(ConnectionAbortedError):
         stopped.run()
     resumed = training.Trainer(tmp_path, SMALL, folder)
@@ -131,33 +133,119 @@ def test_learns_a_repeated_batch_by_heart():
     config = dataclasses.replace(
         SMALL, optimizer=OptimizerConfig(learning_rate=0.02, schedule="constant", warmup_steps=1)
     )
-    network, mesh = model.from_config(config), training.data_mesh()
-    state = training.initial_state(config, network, mesh)
-    step = training.make_train_steps(config, network, mesh)
+    network, mesh = model.from_config(config), train_step.data_mesh()
+    state = train_step.initial_state(config, network, mesh)
+    step = train_step.make_train_steps(config, network, mesh)
     tokens = np.tile(np.array([3, 300, 131, 330]), (1, 8, 8)).astype(np.int32)
     for index in range(1, 101):
         state, report = step(state, tokens, index)
-    assert report["loss"] < 0.3
+    assert report.loss < 0.3
 
 
-@pytest.mark.parametrize("log_every_steps", [1, 100])
-def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
-    folder, tmp_path, monkeypatch, log_every_steps
-):
-    config = dataclasses.replace(
-        SMALL, checkpoint_every_steps=1, eval_every_steps=6, log_every_steps=log_every_steps
-    )
+@pytest.fixture
+def poison(monkeypatch):
+    """Makes what `part` names, "loss" or "gradient", NaN at some steps of the runs to come."""
+    plain = train_step.loss
+
+    def poison(part, steps):
+        keys = jnp.stack([jax.random.fold_in(jax.random.key(SMALL.seed), step) for step in steps])
+
+        def poisoned(network, params, tokens_BxT, dropout_key):
+            nats = plain(network, params, tokens_BxT, dropout_key)
+            is_chosen = (keys == dropout_key).any()
+            if part == "loss":
+                return nats + jnp.where(is_chosen, jnp.nan, 0.0)
+            zero = 0.0 * sum(leaf.sum() for leaf in jax.tree.leaves(params))
+            return nats + jax.lax.cond(is_chosen, jnp.sqrt, jnp.zeros_like, zero)
+
+        monkeypatch.setattr(train_step, "loss", poisoned)
+
+    return poison
+
+
+def checkpoints_of(workdir):
+    return {path.name for path in (workdir / "checkpoints").iterdir()}
+
+
+@pytest.mark.parametrize("part", ["loss", "gradient"])
+def test_an_update_that_is_not_finite_is_left_out(folder, tmp_path, poison, part):
+    poison(part, [3])
+    config = dataclasses.replace(SMALL, checkpoint_every_steps=1, eval_every_steps=6)
     trainer = training.Trainer(tmp_path, config, folder)
-    advance = trainer._advance
+    assert trainer.run()
+    skipped = [line["skipped"] for line in lines(tmp_path) if "skipped" in line]
+    assert skipped == [0, 0, 1, 1, 1, 1]
+    assert (losses(tmp_path)[3] is None) == (part == "loss")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trainer._state))
+    assert optimizer.num_updates(trainer._state.optimizer) == 5
 
-    def stumble_at_3():
-        return advance() | ({"loss": float("nan")} if trainer.step == 3 else {})
 
-    monkeypatch.setattr(trainer, "_advance", stumble_at_3)
-    with pytest.raises(UserError, match="at step 3 the loss is nan"):
-        trainer.run()
-    kept = [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
-    assert kept == ["2"]
+def test_too_many_in_a_row_stop_the_run_with_the_last_good_checkpoint(folder, tmp_path, poison):
+    poison("loss", [3, 4, 5, 6])
+    config = dataclasses.replace(
+        SMALL, checkpoint_every_steps=1, eval_every_steps=6, max_skipped_in_a_row=1
+    )
+    said = r"at step 4 the loss is nan .*learning rate .*2 updates in a row.*checkpoint of step 2"
+    for _ in range(2):
+        with pytest.raises(UserError, match=said):
+            training.Trainer(tmp_path, config, folder).run()
+    assert checkpoints_of(tmp_path) == {"1", "2"}
+
+
+def test_a_run_that_would_end_on_one_says_so_and_saves_nothing(folder, tmp_path, poison):
+    poison("loss", [6])
+    with pytest.raises(UserError, match="at step 6 the loss is nan"):
+        training.Trainer(tmp_path, SMALL, folder).run()
+    assert checkpoints_of(tmp_path) == {"2", "4"}
+
+
+def test_rolls_back_and_goes_on_with_the_next_data(folder, tmp_path, poison, monkeypatch):
+    poison("loss", [3, 4])
+    config = dataclasses.replace(SMALL, max_skipped_in_a_row=1, max_roll_backs=1)
+    trainer = training.Trainer(tmp_path, config, folder)
+    states = []
+    restore = trainer._checkpoints.restore
+
+    def note(*state):
+        states.append(restore(*state))
+        return states[-1]
+
+    monkeypatch.setattr(trainer._checkpoints, "restore", note)
+    assert trainer.run()
+    assert [state.step for state in states] == [2]
+    assert trainer._batches.get_state() == {"next_index": 6}
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trainer._state))
+
+
+def test_asked_to_stop_while_it_validates_it_saves_and_validates_later(
+    folder, finished, tmp_path, monkeypatch
+):
+    stop = StopRequest()
+
+    def ask_to_stop(*_, **__):
+        stop._note(0, None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.metrics, "score", ask_to_stop)
+        trainer = training.Trainer(tmp_path, SMALL, folder)
+        assert not trainer.run(stop)
+    assert (trainer.step, trainer.saved_step) == (4, 4)
+    resumed = training.Trainer(tmp_path, SMALL, folder)
+    assert not resumed.is_finished
+    assert resumed.run()
+    values = [
+        [{**line, "time": None, "events_per_second": None} for line in lines(workdir)]
+        for workdir in (tmp_path, finished)
+    ]
+    assert values[0] == values[1]
+
+
+def test_asked_to_stop_before_it_starts_it_has_nothing_to_save(folder, tmp_path):
+    stop = StopRequest()
+    stop._note(0, None)
+    trainer = training.Trainer(tmp_path, SMALL, folder)
+    assert not trainer.run(stop)
+    assert (trainer.step, checkpoints_of(tmp_path)) == (0, set())
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused(folder, tmp_path, monkeypatch):

@@ -1,0 +1,51 @@
+"""A run's folder, held by one process at a time, with a note of what runs in it."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from midijax import atomic, config
+from midijax.config import Config
+from midijax.errors import UserError
+
+_PACKAGES = ("midijax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Makes the folder and keeps other runs out of it; the lock ends with the process.
+
+    Raises UserError if another run holds it or it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be written to: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(
+                f"--workdir={folder} is in use by another run ({lock.read().strip()}); "
+                "wait for it, stop it, or take another --workdir"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        yield
+
+
+def describe(folder: Path, chosen: Config) -> None:
+    """Leaves a note of the config and the versions in the folder."""
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    versions["python"] = platform.python_version()
+    for name, content in (("config", config.to_json(chosen)), ("versions", versions)):
+        atomic.write_text(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
