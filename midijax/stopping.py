@@ -1,7 +1,9 @@
 """Ends long work between two steps when the user or the platform asks for it."""
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -16,7 +18,8 @@ class Stopped(Exception):
 class StopRequest:
     """Notes Ctrl-C and SIGTERM while its block runs: calling it says whether one has come.
 
-    Only the first is held back; a second one ends the program at once, as it would have anyway.
+    Only the first is held back. A second one ends the program at once, whatever it is doing, even
+    in the middle of a long computation, where Python itself would not hear of it.
     """
 
     def __init__(self) -> None:
@@ -40,19 +43,35 @@ class StopRequest:
             self._breaks_off = False
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        heard, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        self._previous_pipe = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+        threading.Thread(target=_leave_at_the_second, args=(heard,), daemon=True).start()
+        for number in _REQUESTS:
             self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_pipe)
+        os.close(self._pipe)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._received = True
-        self._restore()
         if self._breaks_off:
             raise Stopped
 
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+
+def _leave_at_the_second(heard: int) -> None:
+    """Reads the numbers of signals as they come, until there are no more or two are requests."""
+    received = 0
+    while number := os.read(heard, 1):
+        received += number[0] in _REQUESTS
+        if received == 2:
+            os._exit(_KILLED_BY + number[0])
+    os.close(heard)
+
+
+_REQUESTS = (signal.SIGINT, signal.SIGTERM)
+_KILLED_BY = 128  # a shell's exit code for a signal, less its number

@@ -41,13 +41,22 @@ def experiments():
 
 
 @pytest.fixture(scope="session")
-def verify_generated(experiments):
+def check(experiments):
+    """Gives a script of experiments/checks, by name, as a module."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, experiments / "checks" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def verify_generated(check):
     """The script of that name, as a module."""
-    path = experiments / "checks" / "verify_generated.py"
-    spec = importlib.util.spec_from_file_location("verify_generated", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return check("verify_generated")
 
 
 @pytest.fixture(scope="session")

@@ -1,32 +1,58 @@
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from midijax.stopping import Stopped, StopRequest
 
+WAIT = """
+import numpy, os, time
+from midijax.stopping import StopRequest
+with StopRequest() as stop_requested:
+    print("ready", flush=True)
+    while not stop_requested():
+        time.sleep(0.01)
+    print("stopping", flush=True)
+    {work}
+"""
+DEAF = "numpy.linalg.svd(numpy.ones((3000, 3000)))"  # no Python in there to handle a signal
 
-@pytest.fixture(autouse=True)
-def raise_for_sigterm(monkeypatch):
-    """What a second SIGTERM would do, but to end the tests."""
 
-    def end(*_):
-        raise SystemExit
-
-    previous = signal.signal(signal.SIGTERM, end)
-    yield
-    signal.signal(signal.SIGTERM, previous)
+def wait(work):
+    return subprocess.Popen(
+        [sys.executable, "-c", WAIT.format(work=work)], stdout=subprocess.PIPE, text=True
+    )
 
 
-@pytest.mark.parametrize(
-    ("number", "ends_with"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
-)
-def test_holds_back_the_first_request_and_not_the_second(number, ends_with):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_request_lets_work_end(number):
+    with wait("print('done')") as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "stopping\ndone\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_ends_the_program_even_where_python_does_not_run(first, second):
+    with wait(f"{DEAF}; print('done')") as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(first)
+        assert process.stdout.readline() == "stopping\n"
+        process.send_signal(second)
+        assert process.stdout.read() == ""
+    assert process.returncode == 128 + second
+
+
+def test_other_signals_do_not_count():
+    previous = signal.signal(signal.SIGWINCH, lambda *_: None)
     with StopRequest() as stop_requested:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGWINCH)
         assert not stop_requested()
-        signal.raise_signal(number)
-        assert stop_requested()
-        with pytest.raises(ends_with):
-            signal.raise_signal(number)
+    signal.signal(signal.SIGWINCH, previous)
 
 
 def test_leaves_the_signals_as_they_were():

@@ -45,6 +45,17 @@ def losses(workdir):
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
+def start(workdir, *arguments):
+    return subprocess.Popen(
+        command(workdir, *arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def wait_for_losses(workdir):
+    while not (workdir / "metrics.jsonl").exists() or not losses(workdir):
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("unbroken")
@@ -53,20 +64,20 @@ def unbroken(tmp_path_factory):
     return workdir
 
 
-def test_killed_and_started_again_it_repeats_every_loss(unbroken, tmp_path):
-    with subprocess.Popen(command(tmp_path), stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            if (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) >= 15:
-                process.send_signal(signal.SIGKILL)
-            time.sleep(0.01)
-    assert process.returncode == -signal.SIGKILL
-    killed_at = max(losses(tmp_path))
-    assert killed_at < 60
-    resumed = run(tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    first = int(resumed.stdout.split("from step ")[1].split(" ")[0])
-    assert 10 <= first <= killed_at
-    assert losses(tmp_path) == losses(unbroken)
+def test_killed_wherever_it_is_and_started_again_it_is_the_run_never_killed(check, tmp_path):
+    kills, differences = check("chaos").check(tmp_path, 5, "SIGKILL", seed=1)
+    assert kills.total() == 5 and {outcome for _, outcome in kills} == {"ended with -9"}
+    assert not differences
+
+
+def test_a_workdir_is_for_one_run_at_a_time(run_command, tmp_path):
+    with start(tmp_path) as process:
+        wait_for_losses(tmp_path)
+        code, _, errors = run_command(train, f"--workdir={tmp_path}", *QUICK)
+        process.kill()
+    assert code == cli.BAD_INPUT
+    assert f"is in use by another run (process {process.pid} on" in errors
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("request_to_stop", [signal.SIGTERM, signal.SIGINT])
@@ -74,14 +85,8 @@ def test_asked_to_stop_it_saves_that_very_step_and_goes_on_later(
     unbroken, tmp_path, request_to_stop
 ):
     never_between = "--config.checkpoint_every_steps=60"
-    with subprocess.Popen(
-        command(tmp_path, never_between),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        while not (tmp_path / "metrics.jsonl").exists() or not losses(tmp_path):
-            time.sleep(0.01)
+    with start(tmp_path, never_between) as process:
+        wait_for_losses(tmp_path)
         process.send_signal(request_to_stop)
         printed = process.communicate()[0]
     assert process.returncode == 75
