@@ -6,7 +6,9 @@ their checksums before it is read, and where they differ, the checkpoint before 
 """
 
 import dataclasses
+import errno
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -128,6 +130,7 @@ class Checkpoints:
         is_primary = jax.process_index() == 0
         try:
             if is_primary:
+                _check_room(self._folder, (params, optimizer))
                 self._saving.write_text(str(step))
             if step in self._manager.all_steps():
                 self._manager.delete(step)
@@ -223,6 +226,13 @@ def _rank(path: Path) -> tuple[float, int]:
     return math.inf if metrics is None else _loss(metrics), -int(path.name)
 
 
+def _check_room(folder: Path, arrays: Any) -> None:
+    """Raises OSError if the disk is too full for them; orbax would find out in many words."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + _ROOM_BESIDE_ARRAYS
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _set_damaged_aside(folder: Path) -> None:
     steps = _steps(folder)
     sound = _sound(folder) if steps else []
@@ -311,7 +321,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 def _reason(error: Exception) -> str:
     """An error in one short line."""
-    text = " ".join(str(error).split())
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
     return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
 
 
@@ -325,6 +335,7 @@ def _loss(metrics: dict[str, float]) -> float:
 
 _RUN_FIELDS = {"config", "corpus", "position", "metrics"}
 _REASON_LENGTH = 200
+_ROOM_BESIDE_ARRAYS = 2**20  # bytes, for all that is not arrays
 _BEST = policies.BestN(
     get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False
 )

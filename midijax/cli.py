@@ -26,9 +26,9 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
       doc: what `--help` prints before the flags.
 
     A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2;
-    after Ctrl-C the code is 130. Libraries are heard only when something fails.
+    after Ctrl-C the code is 130. What libraries log is not shown: the sentence has their reason.
     """
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)
     try:
         if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
             print(help_text(flag_values, doc))

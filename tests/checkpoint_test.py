@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -170,6 +171,17 @@ def test_a_checkpoint_that_cannot_be_written_leaves_those_before_it(tmp_path, mo
     checkpoints.close()
     assert kept(tmp_path) == {"1"}
     assert restore(tmp_path).step == 1
+
+
+def test_on_a_full_disk_nothing_is_begun(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**20, 2**20, 0))
+        with pytest.raises(UserError, match=r"step 2 cannot be written .*No space left on device"):
+            save(tmp_path, 2)
+    assert kept(tmp_path) == {"1"}
+    save(tmp_path, 2)
+    assert restore(tmp_path).step == 2
 
 
 def test_refuses_the_workdir_of_another_config_and_names_the_fields(tmp_path):
