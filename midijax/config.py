@@ -15,6 +15,8 @@ from midijax.performance import NUM_PITCHES
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")  # by their names in optax
 SCHEDULES = ("constant", "cosine")
+MAX_LAYERS, MAX_HIDDEN_SIZE, MAX_WINDOWS = 100, 2**16, 2**20  # a typing error beyond these
+MAX_STEPS = 2**31 - 1  # int32 on the device
 MAX_SEED = 2**32 - 1
 MAX_STRETCH = 0.9
 MAX_SAMPLE_SECONDS = 3600
@@ -55,7 +57,8 @@ class ModelConfig:
     remat: bool = False
 
     def __post_init__(self) -> None:
-        _in_range("model", self, "num_layers hidden_size", 1)
+        _in_range("model", self, "num_layers", 1, MAX_LAYERS)
+        _in_range("model", self, "hidden_size", 1, MAX_HIDDEN_SIZE)
         rate, bias = self.dropout_rate, self.forget_bias
         require(0 <= rate < 1, "model.dropout_rate", rate, "from 0 to below 1")
         require(math.isfinite(bias), "model.forget_bias", bias, "finite")
@@ -81,7 +84,7 @@ class DataConfig:
     max_performances: int = 0
 
     def __post_init__(self) -> None:
-        _in_range("data", self, "batch_size sequence_length", 1)
+        _in_range("data", self, "batch_size sequence_length", 1, MAX_WINDOWS)
         _in_range("data", self, "max_performances", 0)
         _in_range("data", self, "max_transpose", 0, NUM_PITCHES - 1)
         _in_range("data", self, "max_stretch", 0, MAX_STRETCH)
@@ -150,12 +153,12 @@ class Config:
 
     def __post_init__(self) -> None:
         every = "eval_every_steps checkpoint_every_steps log_every_steps"
-        _in_range("config", self, f"num_steps {every} steps_per_dispatch", 1)
+        _in_range("config", self, f"num_steps {every} steps_per_dispatch", 1, MAX_STEPS)
         for field in ("num_steps", *every.split()):
             value, divisor = getattr(self, field), self.steps_per_dispatch
             allowed = f"a multiple of config.steps_per_dispatch={divisor}"
             require(value % divisor == 0, f"config.{field}", value, allowed)
-        _in_range("config", self, "max_skipped_in_a_row max_roll_backs", 0)
+        _in_range("config", self, "max_skipped_in_a_row max_roll_backs", 0, MAX_STEPS)
         _in_range("config", self, "seed", 0, MAX_SEED)
         in_range = 0 < self.sample_seconds <= MAX_SAMPLE_SECONDS
         allowed = f"above 0 and at most {MAX_SAMPLE_SECONDS}"

@@ -13,6 +13,7 @@ from midijax.errors import require
 from midijax.performance import NOTE_DTYPE, NUM_PITCHES, Performance
 
 MAX_VELOCITY = 127
+MAX_RESOLUTION = 10_000  # steps a second, and steps of the longest time-shift
 DEFAULT_VELOCITY = 64  # of notes in a vocabulary without velocities
 
 # Kinds of event, in the order of their ids.
@@ -40,8 +41,9 @@ class EventVocabulary:
 
     def __post_init__(self) -> None:
         rate, longest, bins = dataclasses.astuple(self)
-        require(rate >= 1, "vocabulary.steps_per_second", rate, "at least 1")
-        require(longest >= 1, "vocabulary.max_shift_steps", longest, "at least 1")
+        for name, value in (("steps_per_second", rate), ("max_shift_steps", longest)):
+            allowed = f"from 1 to {MAX_RESOLUTION}"
+            require(1 <= value <= MAX_RESOLUTION, f"vocabulary.{name}", value, allowed)
         in_range = 0 <= bins <= MAX_VELOCITY
         require(in_range, "vocabulary.num_velocity_bins", bins, f"from 0 to {MAX_VELOCITY}")
 

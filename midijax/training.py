@@ -3,6 +3,7 @@
 import contextlib
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -180,9 +181,18 @@ class Trainer:
         if restored:
             self._step = restored.step
             self._state = TrainState(restored.params, restored.optimizer)
-            self._batches.set_state(restored.position)
+            self._go_to(restored.position)
             to_validate = bool(self._validation) and self._is_due(self._config.eval_every_steps)
             self._is_score_missing = to_validate and not restored.validated
+
+    def _go_to(self, position: dict[str, Any]) -> None:
+        try:
+            self._batches.set_state(position)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"the checkpoint of step {self._step} in '{self._workdir}' is at no place in the "
+                f"data ({position}); take another --workdir"
+            ) from error
 
     def _is_due(self, every_steps: int) -> bool:
         return self._step % every_steps == 0 or self._step == self._config.num_steps

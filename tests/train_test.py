@@ -120,7 +120,7 @@ def test_the_workdir_explains_itself(unbroken):
         (["--config=/nowhere.py"], "is no file"),
         (["--config.model.hiden_size=8"], "did you mean config.model.hidden_size?"),
         (["--config.seed=x"], "'x' is not a whole number"),
-        (["--config.data.batch_size=0"], "data.batch_size=0 must be at least 1"),
+        (["--config.data.batch_size=0"], "data.batch_size=0 must be from 1"),
         (["--workdir=/dev/null/x"], "cannot be written to: Not a directory"),
         (["somewhere"], "unknown argument 'somewhere'"),
     ],
