@@ -1,8 +1,9 @@
 """Trains a model on a prepared corpus, or on the built-in études.
 
-The folder given by --workdir gets the checkpoints (the latest and the best), metrics.jsonl, and at
-each evaluation a sample of what the model plays by then. Ctrl-C and SIGTERM save before they end
-it, with exit code 75; run the same command again and it goes on where it stopped.
+The folder given by --workdir gets the checkpoints (the latest two and the best), metrics.jsonl, a
+line about speed and memory each minute in health-0.jsonl, and at each evaluation a sample of what the
+model plays by then. Ctrl-C and SIGTERM save before they end it, with exit code 75; run the same
+command again and it goes on where it stopped. A second one ends it at once, also without harm.
 
   python -m midijax.train                          (a tiny model on the études, a minute or two)
   python -m midijax.train --workdir=runs/mine --data=runs/data/mine \\
