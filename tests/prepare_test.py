@@ -326,7 +326,7 @@ def test_what_cannot_be_prepared_is_told_and_leaves_nothing(tmp_path):
     out = tmp_path / "out"
     for path, told in (
         ("nowhere", "does not exist"),
-        ("broken.zip", "is no MIDI file, folder or zip archive"),
+        ("broken.zip", "is no MIDI file, folder or whole zip archive"),
         ("none", "holds no .mid or .midi files"),
         ("bad", "not one of the files could be read; 'bad/x.mid'"),
     ):
