@@ -8,9 +8,10 @@ import pickle
 import stat
 import struct
 import subprocess
-import sys
+import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -203,18 +204,14 @@ def test_a_directory_without_end_is_refused_before_it_is_read(archive, monkeypat
         sources.find(archive)
 
 
-BOUNDED = """
-import resource, sys
-from midijax import sources
-from midijax.errors import UserError
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for source in sources.find(sys.argv[1]):
+def peak_megabytes(path):
+    """What it takes to read all files."""
+    tracemalloc.start()
     try:
-        source.read()
-    except UserError as error:
-        print(error)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
+        found = outcomes(path)
+        return found, tracemalloc.get_traced_memory()[1] / MEGABYTE
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
@@ -224,12 +221,9 @@ def test_a_bomb_that_says_it_is_small_is_never_whole_in_memory(archive, method):
             bomb.write(bytes(MEGABYTE + 99))
     sizes = (struct.pack("<L", size) for size in (128 * (MEGABYTE + 99), 1000))
     archive.write_bytes(archive.read_bytes().replace(*sizes))
-    run = subprocess.run(
-        [sys.executable, "-c", BOUNDED, archive], capture_output=True, text=True, check=True
-    )
-    reason, megabytes = run.stdout.splitlines()
+    [(_, reason)], megabytes = peak_megabytes(archive)
     assert reason.startswith(("is compressed in an unusual way", "cannot be unpacked: Bad CRC"))
-    assert int(megabytes) < 64
+    assert megabytes < 64
 
 
 def test_a_source_reads_the_same_in_another_process(archive, tmp_path):
@@ -272,12 +266,14 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
 def test_folders_a_thousand_deep_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(1200):
-        os.mkdir("d")  # noqa: PTH102 - of a path too long to be told
+        Path("d").mkdir()
         os.chdir("d")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"a thousand deep|holds no"):
-        sources.find(tmp_path)
-    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
+    monkeypatch.undo()
+    try:
+        with pytest.raises(UserError, match=r"a thousand deep|holds no"):
+            sources.find(tmp_path)
+    finally:  # pytest cannot remove it
+        subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
 
 
 HOSTILE_TABLES = [
@@ -336,11 +332,7 @@ def test_two_tables_add_up(archive):
     assert (source.split, source.title) == ("test", "Nocturne")
 
 
-def test_a_table_of_a_million_columns_and_rows_takes_no_more_than_its_bytes(tmp_path):
-    header = "file," * 400_000
-    (tmp_path / "t.csv").write_text(header + "\n" + "a\n" * 400_000)
+def test_a_table_of_ever_so_many_columns_and_rows_takes_little_memory(tmp_path):
+    (tmp_path / "t.csv").write_text("file," * 200_000 + "\n" + "a\n" * 200_000)
     (tmp_path / "a.mid").write_bytes(MIDI)
-    run = subprocess.run(
-        [sys.executable, "-c", BOUNDED, tmp_path], capture_output=True, text=True, check=True
-    )
-    assert int(run.stdout) < 200
+    assert peak_megabytes(tmp_path)[1] < 64
