@@ -61,6 +61,7 @@ _CACHE_DIR = flags.DEFINE_string(
 MAESTRO_V3 = (
     "https://storage.googleapis.com/magentadata/datasets/maestro/v3.0.0/maestro-v3.0.0-midi.zip",
     "70470ee253295c8d2c71e6d9d4a815189e35c89624b76d22fce5a019d5dde12c",
+    64 * 2**20,  # bytes at most; it is of 56 MiB
 )
 _SHOWN = 10  # files left out; the manifest names all
 
@@ -98,8 +99,8 @@ def _default_name(inputs: list[Path]) -> str:
 
 
 def _download() -> Path:
-    url, sha256 = MAESTRO_V3
-    return download.fetch(url, cli.path(_CACHE_DIR.value) / Path(url).name, sha256)
+    url, sha256, max_bytes = MAESTRO_V3
+    return download.fetch(url, cli.path(_CACHE_DIR.value) / Path(url).name, sha256, max_bytes)
 
 
 def _read_files(inputs: list[Path]) -> Iterator[Reading]:

@@ -290,7 +290,7 @@ def test_without_input_the_etudes_are_prepared(tmp_path, monkeypatch, arguments)
 
 
 def test_the_dataset_is_downloaded_into_the_cache(tmp_path, monkeypatch, midi_bytes):
-    def fetch(url, path, sha256):
+    def fetch(url, path, sha256, max_bytes):
         path.parent.mkdir(parents=True)
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("maestro-v3.0.0/2018/a.midi", midi_bytes[0])
@@ -312,7 +312,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, midi_bytes):
     run("--input=~/x.mid", "--output_dir=~/out")
     assert names(corpus.read_manifest(tmp_path / "out"), "train") == ["x.mid"]
     fetched = []
-    monkeypatch.setattr(download, "fetch", lambda url, path, _: fetched.append(path) or "x.mid")
+    monkeypatch.setattr(download, "fetch", lambda url, path, *_: fetched.append(path) or "x.mid")
     with pytest.raises(UserError, match="'x\\.mid' does not exist"):
         run("--dataset=maestro-v3", "--cache_dir=~/cache", "--output_dir=~/other")
     assert fetched == [tmp_path / "cache" / "maestro-v3.0.0-midi.zip"]
