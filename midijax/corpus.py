@@ -4,11 +4,12 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, SupportsIndex
+from typing import Any, Protocol, SupportsIndex, cast
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -18,7 +19,7 @@ from midijax import __version__
 from midijax.atomic import new_folder
 from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
-from midijax.performance import NOTE_DTYPE, PEDAL_DTYPE, Performance
+from midijax.performance import NOTE_DTYPE, NUM_PITCHES, PEDAL_DTYPE, Performance
 
 SPLITS = ("train", "validation", "test")
 FORMAT_VERSION = 1
@@ -35,6 +36,8 @@ _COLUMNS = [
 ]
 _PERFORMANCES_PER_SHARD = 256
 _SHARD_ERRORS = (RuntimeError, OSError)  # of array_record
+_SHARD_NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # of this folder, and no pattern to array_record
+_MAX_SECONDS, _MAX_NOTES = 1e6, 10**7
 
 
 def pack(name: str, performance: Performance) -> bytes:
@@ -55,15 +58,35 @@ def unpack(record: bytes) -> tuple[str, Performance]:
     magic, checksum, name_size, num_notes, num_pedal = _HEADER.unpack_from(record)
     if magic != _MAGIC or zlib.crc32(memoryview(record)[_CHECKED:]) != checksum:
         raise damaged
+    arrays_size = num_notes * NOTE_DTYPE.itemsize + num_pedal * PEDAL_DTYPE.itemsize
+    if len(record) != _HEADER.size + name_size + arrays_size:
+        raise damaged
     position = _HEADER.size + name_size
-    name = record[_HEADER.size : position].decode()
+    name = record[_HEADER.size : position].decode("utf-8", "replace")
     arrays = {NOTE_DTYPE: np.empty(num_notes, NOTE_DTYPE)}
     arrays[PEDAL_DTYPE] = np.empty(num_pedal, PEDAL_DTYPE)
     for dtype, field, kind in _COLUMNS:
         count = len(arrays[dtype])
         arrays[dtype][field] = np.frombuffer(record, kind, count, position)
         position += count * kind.itemsize
-    return name, Performance(arrays[NOTE_DTYPE], arrays[PEDAL_DTYPE])
+    notes, pedal = arrays[NOTE_DTYPE], arrays[PEDAL_DTYPE]
+    if not (name.isprintable() and _can_be_played(notes, pedal)):
+        raise UserError(
+            f"the record {name!r:.99} of the prepared corpus is no music; prepare it anew"
+        )
+    return name, Performance(notes, pedal)
+
+
+def _can_be_played(notes: np.ndarray, pedal: np.ndarray) -> bool:
+    """Whether there are notes, every time is one and every number a MIDI one."""
+    seconds = np.concatenate([notes["onset"], notes["offset"], pedal["time"]])
+    numbers = np.concatenate([notes["pitch"], notes["velocity"], pedal["value"]])
+    return bool(
+        len(notes)
+        and ((seconds >= 0) & (seconds <= _MAX_SECONDS)).all()
+        and notes["velocity"].all()
+        and (numbers < NUM_PITCHES).all()
+    )
 
 
 def digest(performance: Performance) -> str:
@@ -191,20 +214,26 @@ def read_manifest(folder: str | Path) -> Manifest:
         )
     try:
         return _from_json(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); run midijax.prepare again") from error
 
 
 def open_split(folder: str | Path, split: str) -> Sequence[bytes]:
     """The records of a split, at random access; raises UserError if folder or split is missing."""
-    shards = read_manifest(folder).shards
-    if not shards.get(split):
+    manifest = read_manifest(folder)
+    if not manifest.shards.get(split):
         raise UserError(
-            f"'{folder}' has no {split} split, only {', '.join(shards) or 'nothing'}; "
+            f"'{folder}' has no {split} split, only {', '.join(manifest.shards) or 'nothing'}; "
             "prepare it anew with more files or another --validation_fraction"
         )
+    paths = [Path(folder) / shard for shard in manifest.shards[split]]
     try:
-        return _Records([str(Path(folder) / shard) for shard in shards[split]])
+        if missing := [path.name for path in paths if not path.is_file()]:
+            raise FileNotFoundError(f"{missing[0]} is missing")
+        records = _Records([str(path) for path in paths])
+        if len(records) != (listed := len(manifest.performances[split])):
+            raise OSError(f"it holds {len(records):,} performances, {MANIFEST} lists {listed:,}")
+        return records
     except _SHARD_ERRORS as error:
         raise _damaged(f"the {split} split of '{folder}'", error) from error
 
@@ -258,16 +287,72 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _from_json(fields: dict[str, Any]) -> Manifest:
-    if fields["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"format {fields['format_version']}, this midijax reads {FORMAT_VERSION}")
-    performances: dict[str, list[Entry]] = {split: [] for split in fields["splits"]}
-    for performance in fields["performances"]:
-        performances[performance.pop("split")].append(Entry(**performance))
+def _from_json(fields: Any) -> Manifest:
+    """The inverse of `_to_json`; raises ValueError for what `_to_json` would not have written."""
+    version = _field(fields, "format_version", int)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format {version}, this midijax reads {FORMAT_VERSION}")
+    splits = _field(fields, "splits", dict)
+    performances: dict[str, list[Entry]] = {_one_of(SPLITS, split): [] for split in splits}
+    for performance in _field(fields, "performances", list):
+        split = _one_of(splits, _field(performance, "split", str))
+        performances[split].append(_entry(performance))
     return Manifest(
         performances=performances,
-        shards={split: about["shards"] for split, about in fields["splits"].items()},
-        provenance=fields["provenance"],
-        skipped=[(skip["name"], skip["reason"]) for skip in fields["skipped"]],
-        duplicates=[(copy["name"], copy["same_as"]) for copy in fields["duplicates"]],
+        shards={split: _shard_names(about) for split, about in splits.items()},
+        provenance=_field(fields, "provenance", dict),
+        skipped=_pairs(fields, "skipped", "reason"),
+        duplicates=_pairs(fields, "duplicates", "same_as"),
     )
+
+
+def _field(fields: Any, name: str, kind: type) -> Any:
+    """A field of a JSON object, of that very type; a whole number is a good float."""
+    if not isinstance(fields, dict) or name not in fields:
+        raise ValueError(f"there is no '{name}' in {fields!r:.40}")
+    value = fields[name]
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"'{name}' is {value!r:.40} and not of type {kind.__name__}")
+    return value
+
+
+def _one_of(allowed: Iterable[str], split: str) -> str:
+    if split not in allowed:
+        raise ValueError(f"there is no split {split!r:.40}")
+    return split
+
+
+def _shard_names(about: Any) -> list[str]:
+    names = _field(about, "shards", list)
+    for name in names:
+        if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
+            raise ValueError(f"{name!r:.99} is no file name of a shard")
+    return names
+
+
+def _entry(fields: Any) -> Entry:
+    entry = Entry(
+        **{
+            field.name: _field(fields, field.name, cast(type, field.type))
+            for field in dataclasses.fields(Entry)
+        }
+    )
+    if not entry.name.isprintable():
+        raise ValueError(f"the name {entry.name!r:.99} is not printable")
+    # A note is at most an on, an off and a velocity, each after a time-shift.
+    most_events = 6 * entry.notes + entry.seconds + 1
+    if not (
+        0 <= entry.seconds <= _MAX_SECONDS
+        and 0 < entry.notes <= _MAX_NOTES
+        and 0 < entry.events <= most_events
+    ):
+        raise ValueError(f"the numbers of {entry.name!r:.99} cannot be true")
+    return entry
+
+
+def _pairs(fields: Any, name: str, value: str) -> list[tuple[str, str]]:
+    return [
+        (_field(pair, "name", str), _field(pair, value, str)) for pair in _field(fields, name, list)
+    ]
