@@ -5,12 +5,14 @@ sampler reads the parameters alone. A checkpoint is complete or absent; its file
 their checksums before it is read, and where they differ, the checkpoint before counts.
 """
 
+import contextlib
 import dataclasses
 import errno
 import math
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +217,9 @@ def load(workdir: str | Path) -> Loaded:
     if not _steps(folder):
         raise UserError(f"{folder} holds no complete checkpoint yet; let the training go on")
     path = min(_sound(folder, except_under="optimizer"), key=_rank)
-    config = config_lib.from_json(_read_run(path)["config"])
+    run = _read_run(path)
+    with _reading(path):
+        config = config_lib.from_json(run["config"])
     params = _restore(path, params=ocp.args.StandardRestore(_params(config, path)))["params"]
     return Loaded(config, params, int(path.name), path)
 
@@ -275,28 +279,39 @@ def _steps(folder: Path) -> list[int]:
 def _read_run(path: Path) -> dict[str, Any]:
     """What `Checkpoints.save` noted of the run; UserError if it is of another form."""
     run = _restore(path, run=ocp.args.JsonRestore())["run"]
-    if not isinstance(run, dict) or run.keys() != _RUN_FIELDS:
+    if not (isinstance(run, dict) and run.keys() == _RUN_FIELDS and _are_metrics(run["metrics"])):
         raise UserError(f"{path} was not saved by this version of midijax; train anew with it")
     return run
 
 
+def _are_metrics(metrics: Any) -> bool:
+    return metrics is None or (isinstance(metrics, dict) and type(metrics.get(METRIC)) is float)
+
+
 def _restore(path: Path, **items: Any) -> Any:
     """Items of a checkpoint; UserError if its files, though as saved, cannot be read."""
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        try:
-            return checkpointer.restore(path, args=ocp.args.Composite(**items))
-        except Exception as error:  # each of orbax, tensorstore and json raises its own
-            raise UserError(
-                f"{path} cannot be read ({_reason(error)}); name another run by --workdir, or "
-                "train anew"
-            ) from error
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer, _reading(path):
+        return checkpointer.restore(path, args=ocp.args.Composite(**items))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Makes a UserError that names the checkpoint of whatever goes wrong."""
+    try:
+        yield
+    except Exception as error:  # each of orbax, tensorstore and json raises its own
+        raise UserError(
+            f"{path} cannot be read ({_reason(error)}); name another run by --workdir, or "
+            "train anew"
+        ) from error
 
 
 def _params(config: Config, path: Path) -> Any:
     """What to restore of a checkpoint on this device; UserError if it is not what it should be."""
     model = model_lib.from_config(config)
     shapes = jax.eval_shape(lambda key: model_lib.init(model, key), jax.random.key(0))
-    saved = _shapes(ocp.StandardCheckpointHandler().metadata(path / "params").tree)
+    with _reading(path):
+        saved = _shapes(ocp.StandardCheckpointHandler().metadata(path / "params").tree)
     expected = _shapes(shapes)
     for name in sorted(expected | saved):
         if saved.get(name) != expected.get(name):

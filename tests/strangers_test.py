@@ -1,18 +1,25 @@
-"""Prepared corpora from strangers: refused by name, nothing read outside their folder."""
+"""Prepared corpora and checkpoints from strangers: sound, or refused by name; they run no code."""
 
+import gc
+import io
 import itertools
 import json
 import os
+import pickle
 import shutil
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from midijax import corpus, etudes
+from midijax import checkpoint, checksums, corpus, etudes
+from midijax.config import Config, ModelConfig
 from midijax.corpus import Recording
 from midijax.errors import UserError
+from midijax.events import PERFORMANCE_RNN
 from midijax.performance import NOTE_DTYPE, PEDAL_DTYPE, Performance
 
 SHARD = "train-00000-of-00001.array_record"
@@ -227,3 +234,138 @@ def test_a_record_whose_name_is_not_printable_is_refused_and_the_name_told_safel
     with pytest.raises(UserError) as error_info:
         corpus.unpack(corpus.pack(name, etudes.compose(0)))
     assert str(error_info.value).isprintable()
+
+
+CONFIG = Config(vocabulary=PERFORMANCE_RNN, model=ModelConfig(num_layers=1, hidden_size=4))
+CHECKPOINT = "checkpoints/7"
+METADATA = [
+    "_CHECKPOINT_METADATA",
+    "params/_METADATA",
+    "params/_sharding",
+    "params/array_metadatas/process_0",
+    "params/manifest.ocdbt",
+    "run/metadata",
+]
+
+
+class Payload:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, save_run):
+    return save_run(tmp_path_factory.mktemp("saved") / "run", CONFIG)
+
+
+@pytest.fixture
+def run(tmp_path, saved, monkeypatch):
+    """A workdir to be spoilt; where one read of it fails, tensorstore leaves others unfinished."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    yield shutil.copytree(saved, tmp_path / "run")
+    gc.collect()
+
+
+@pytest.fixture
+def trace(tmp_path, monkeypatch):
+    """A file that is there once a payload was unpickled, or the module `canary` imported."""
+    trace = tmp_path / "trace"
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "canary.py").write_text(f"open({str(trace)!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    yield trace
+    assert "canary" not in sys.modules
+
+
+def forge(run, name, content):
+    """Writes a file of the checkpoint, and the checksums anew: they are no signature."""
+    (run / CHECKPOINT / name).write_bytes(content)
+    (run / CHECKPOINT / checksums.NAME).unlink()
+    checksums.write(run / CHECKPOINT)
+
+
+def with_strings(node, text):
+    """JSON with each string in it, but for the keys, replaced."""
+    if isinstance(node, dict):
+        return {key: with_strings(value, text) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_strings(value, text) for value in node]
+    return text if isinstance(node, str) else node
+
+
+def assert_loads_or_is_refused(run):
+    try:
+        assert checkpoint.load(run).config == CONFIG
+    except UserError as error:
+        assert CHECKPOINT in str(error) and "\n" not in str(error)
+
+
+def test_the_payload_would_be_noticed(trace):
+    pickle.loads(pickle.dumps(Payload(trace)))
+    assert trace.exists()
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_no_metadata_of_a_checkpoint_is_unpickled(run, trace, name):
+    array = io.BytesIO()
+    np.save(array, np.array([Payload(trace)], object), allow_pickle=True)
+    for content in (pickle.dumps(Payload(trace)), array.getvalue()):
+        forge(run, name, content)
+        assert_loads_or_is_refused(run)
+        assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", [name for name in METADATA if not name.endswith("ocdbt")])
+def test_no_name_in_the_metadata_of_a_checkpoint_is_imported(run, trace, name):
+    fields = json.loads((run / CHECKPOINT / name).read_text())
+    reduction = {"py/object": "canary.Canary", "py/reduce": [{"py/function": "canary.run"}]}
+    for content in (with_strings(fields, "canary.Canary"), fields | reduction, reduction):
+        forge(run, name, json.dumps(content).encode())
+        assert_loads_or_is_refused(run)
+        assert not trace.exists()
+
+
+def test_named_tuples_in_the_metadata_are_not_looked_up(run, trace):
+    tuple_type = {"category": "namedtuple", "module": "canary", "clazz": "Canary", "entries": []}
+    fields = json.loads((run / CHECKPOINT / "params/_METADATA").read_text())
+    forge(
+        run,
+        "params/_METADATA",
+        json.dumps(
+            fields | {"value_metadata_tree": tuple_type, "custom_metadata": tuple_type}
+        ).encode(),
+    )
+    assert_loads_or_is_refused(run)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("config", {"py/object": "canary.Canary"}),
+        ("config", "canary.Canary"),
+        ("config", None),
+        ("metrics", {"nats_per_event": "canary.Canary"}),
+        ("metrics", "canary.Canary"),
+        ("metrics", {}),
+        ("metrics", []),
+    ],
+)
+def test_what_a_checkpoint_says_of_its_run_is_checked(run, trace, field, value):
+    fields = json.loads((run / CHECKPOINT / "run/metadata").read_text())
+    forge(run, "run/metadata", json.dumps(fields | {field: value}).encode())
+    with pytest.raises(UserError, match=CHECKPOINT):
+        checkpoint.load(run)
+    assert not trace.exists()
+
+
+def test_checksums_of_files_elsewhere_are_not_taken(run):
+    sums = run / CHECKPOINT / checksums.NAME
+    sums.write_text(sums.read_text() + f"{'0' * 64}  ../../../etc/passwd\n")
+    with pytest.raises(UserError, match="is missing"):
+        checkpoint.load(run)
