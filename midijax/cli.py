@@ -1,10 +1,13 @@
 """What the commands share: flags, help, and errors told in one sentence."""
 
 import ast
+import difflib
+import logging as std_logging
+import math
 import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from absl import flags, logging
@@ -28,12 +31,15 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
     A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2;
     after Ctrl-C the code is 130. What libraries log is not shown: the sentence has their reason.
     """
+    for library in ("asyncio", "matplotlib"):
+        std_logging.getLogger(library).setLevel(std_logging.CRITICAL)
     logging.set_verbosity(logging.FATAL)
     try:
         if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
             print(help_text(flag_values, doc))
             sys.exit(0)
         arguments = flag_values(sys.argv, known_only=True)[1:]
+        _require_finite(flag_values)
         code = main(arguments)
         sys.stdout.flush()
     except (UserError, flags.Error) as error:
@@ -48,18 +54,34 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
     sys.exit(code or 0)
 
 
-def reject(arguments: list[str]) -> None:
-    """Raises UserError if the command line held something the command does not know."""
+def reject(arguments: list[str], known: Iterable[str]) -> None:
+    """Raises UserError if the command line held something the command does not know.
+
+    `known`: the names of what it knows, one of which may have been meant.
+    """
     if arguments:
-        raise UserError(f"unknown argument '{arguments[0]}'; --help lists what there is")
+        name = arguments[0].lstrip("-").partition("=")[0]
+        near = difflib.get_close_matches(name, known, n=1)
+        cure = f"did you mean --{near[0]}?" if near else "--help lists what there is"
+        raise UserError(f"unknown argument '{arguments[0]}'; {cure}")
 
 
 def path(text: str) -> Path:
     """The path that a flag or an argument names, `~` standing for the home folder."""
+    if not text:
+        raise UserError("an empty path was given; name a file or folder ('.' is the current one)")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise UserError(f"'{text}' names no home folder; write the path out") from error
+
+
+def _require_finite(flag_values: flags.FlagValues) -> None:
+    """Refuses what absl lets through any bounds."""
+    for name in flag_values:
+        value = flag_values[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name}={value} is not a number; give one")
 
 
 def help_text(flag_values: flags.FlagValues, doc: str) -> str:

@@ -77,11 +77,13 @@ def _nearest(field: str) -> str:
     return by_name[difflib.get_close_matches(field, by_name, n=1, cutoff=0.0)[0]]
 
 
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def _parse(old: Any, text: str, assignment: str) -> Any:
     try:
+        if isinstance(old, bool):
+            return {"true": True, "false": False}[text.lower()]
         return type(old)(text)
-    except ValueError:
+    except (ValueError, KeyError):
         raise UserError(f"{assignment}: '{text}' is not {_TYPE_NAMES[type(old)]}") from None

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from midijax import atomic, cli, config, corpus, midi, sources
+from midijax import atomic, cli, config, corpus, midi, outputs, sources
 from midijax.errors import UserError
 from midijax.events import KIND_NAMES, EventVocabulary
 from midijax.performance import Performance
@@ -55,6 +55,7 @@ _MAX_PERFORMANCES = flags.DEFINE_integer(
     0,
     "For a quick look, only this many performances, the first ones; 0: all.",
     lower_bound=0,
+    upper_bound=2**31 - 1,
     flag_values=FLAGS,
 )
 _MAX_EVENTS = flags.DEFINE_integer(
@@ -62,6 +63,7 @@ _MAX_EVENTS = flags.DEFINE_integer(
     0,
     "For a quick look, only the first so many events of each performance; 0: all.",
     lower_bound=0,
+    upper_bound=2**31 - 1,
     flag_values=FLAGS,
 )
 _BATCH_SIZE = flags.DEFINE_integer(
@@ -70,6 +72,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "How many performances to follow at once; it changes the speed and the memory taken, not the "
     "figures.",
     lower_bound=1,
+    upper_bound=2**16,
     flag_values=FLAGS,
 )
 
@@ -78,10 +81,11 @@ Skipped = list[tuple[str, str]]
 
 def main(arguments: list[str]) -> None:
     """Scores the model, prints the figures and writes them if asked to."""
-    cli.reject(arguments)
-    json_path = cli.path(_JSON.value) if _JSON.value else None
+    cli.reject(arguments, FLAGS)
+    given = [] if _DATA.value is None else [cli.path(_DATA.value)]
+    json_path = None if _JSON.value is None else cli.path(_JSON.value)
     if json_path:
-        _check_writable(json_path)
+        outputs.require_file("json", json_path, inputs=given)
     from midijax import checkpoint, metrics, model  # JAX, after --help and bad flags
     from midijax.compilation import enable_compile_cache
 
@@ -186,16 +190,6 @@ def _sequences(
         vocabulary.encode(performance)[: _MAX_EVENTS.value or None]
         for performance in itertools.islice(performances, _MAX_PERFORMANCES.value or None)
     ]
-
-
-def _check_writable(path: Path) -> None:
-    """Finds out before minutes of work."""
-    if path.is_dir():
-        raise UserError(f"--json={path} is a folder; name a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--json={path} cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

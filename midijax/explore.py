@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from midijax import atomic, cli, etudes, midi, progress, sources, workers
+from midijax import atomic, cli, etudes, midi, outputs, progress, sources, workers
 from midijax.errors import UserError
 from midijax.performance import NUM_PITCHES
 from midijax.survey import (
@@ -54,19 +54,33 @@ FILES_PER_ERRAND = 4
 
 def main(arguments: list[str]) -> None:
     """Surveys what the arguments name."""
-    cli.reject([argument for argument in arguments if argument.startswith("-")])
+    cli.reject([argument for argument in arguments if argument.startswith("-")], FLAGS)
     found = (path for argument in arguments for path in sources.midi_files(cli.path(argument)))
     paths = list(dict.fromkeys(found))
+    json_path, plots_dir = _outputs(paths)
     catalogue = Catalogue()
     for survey in _survey_files(paths) if arguments else _survey_etudes():
         catalogue.add(survey)
     title = sources.printable(", ".join(arguments)) or "the études that come with midijax"
     print(table(title, catalogue))
-    if _JSON.value:
+    if json_path:
         figures = {"total": catalogue.total(), "files": catalogue.files}
-        atomic.write_text(cli.path(_JSON.value), json.dumps(figures, indent=1) + "\n")
-    if _PLOTS_DIR.value:
-        _draw(catalogue, paths, cli.path(_PLOTS_DIR.value))
+        atomic.write_text(json_path, json.dumps(figures, indent=1) + "\n")
+    if plots_dir:
+        _draw(catalogue, paths, plots_dir)
+
+
+def _outputs(inputs: list[Path]) -> tuple[Path | None, Path | None]:
+    """Where the figures and the pictures go."""
+    json_path = None if _JSON.value is None else cli.path(_JSON.value)
+    plots_dir = None if _PLOTS_DIR.value is None else cli.path(_PLOTS_DIR.value)
+    if json_path:
+        outputs.require_file("json", json_path, inputs)
+    if plots_dir:
+        outputs.require_folder("plots_dir", plots_dir)
+    if json_path and plots_dir and json_path in (plots_dir, *plots_dir.parents):
+        raise UserError(f"--json={json_path} would be in the way of --plots_dir; name another file")
+    return json_path, plots_dir
 
 
 def _survey_etudes() -> Iterator[Survey]:

@@ -9,13 +9,26 @@ writes the rest in a form that training reads fast.
   python -m midijax.prepare            (the études that come with midijax)
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
 
-from midijax import atomic, cli, corpus, download, etudes, ingest, progress, sources, workers
+from midijax import (
+    atomic,
+    cli,
+    config,
+    corpus,
+    download,
+    etudes,
+    ingest,
+    outputs,
+    progress,
+    sources,
+    workers,
+)
 from midijax.collection import Collection
 from midijax.corpus import Manifest, Recording
 from midijax.errors import UserError
@@ -49,10 +62,20 @@ _VALIDATION_FRACTION = flags.DEFINE_float(
     flag_values=FLAGS,
 )
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Another seed sets other performances aside.", flag_values=FLAGS
+    "seed",
+    0,
+    "Another seed sets other performances aside.",
+    lower_bound=0,
+    upper_bound=config.MAX_SEED,
+    flag_values=FLAGS,
 )
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", 0, "How many files to read at a time; 0: one per core.", 0, flag_values=FLAGS
+    "num_workers",
+    0,
+    "How many files to read at a time; 0: one per core.",
+    lower_bound=0,
+    upper_bound=8 * workers.num_cores(),
+    flag_values=FLAGS,
 )
 _CACHE_DIR = flags.DEFINE_string(
     "cache_dir", "~/.cache/midijax", "Where downloads are kept.", flag_values=FLAGS
@@ -68,11 +91,21 @@ _SHOWN = 10  # files left out; the manifest names all
 
 def main(arguments: list[str]) -> None:
     """Prepares what the flags name."""
-    cli.reject(arguments)
+    cli.reject(arguments, FLAGS)
     if _DATASET.value and _INPUT.value:
         raise UserError("--input and --dataset exclude each other; give one of them")
+    if FLAGS["cache_dir"].present and not _DATASET.value:
+        raise UserError("--cache_dir is for what --dataset downloads; give both or neither")
+    if FLAGS["input"].present and not _INPUT.value:
+        raise UserError("--input is empty; name what to read, or leave it out")
     inputs = [cli.path(text) for text in _INPUT.value]
-    output_dir = cli.path(_OUTPUT_DIR.value or f"runs/data/{_default_name(inputs)}")
+    output_dir = cli.path(
+        f"runs/data/{_default_name(inputs)}" if _OUTPUT_DIR.value is None else _OUTPUT_DIR.value
+    )
+    outputs.require_outside("output_dir", output_dir, inputs)
+    outputs.require_folder("output_dir", output_dir)
+    if _DATASET.value:
+        outputs.require_folder("cache_dir", cli.path(_CACHE_DIR.value))
     with (
         atomic.new_folder(output_dir) as folder,
         tempfile.TemporaryFile(dir=folder) as spool,
@@ -93,7 +126,7 @@ def main(arguments: list[str]) -> None:
 
 def _default_name(inputs: list[Path]) -> str:
     if inputs:
-        path = inputs[0].resolve()
+        path = Path(os.path.realpath(inputs[0]))
         return path.stem if path.is_file() else path.name
     return _DATASET.value or "etudes"
 

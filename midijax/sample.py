@@ -12,10 +12,11 @@ import secrets
 
 from absl import flags
 
-from midijax import cli, config
-from midijax.errors import require
+from midijax import cli, config, outputs
+from midijax.errors import UserError, require
 
 DEFAULT_SECONDS = 30.0
+MAX_SECONDS, MAX_EVENTS = 24 * 3600.0, 2**25  # a day
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string(
@@ -28,24 +29,35 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "generated", "Where the files go.", flag_values=FLAGS
 )
 _NUM_PERFORMANCES = flags.DEFINE_integer(
-    "num_performances", 1, "How many performances to play, all at once.", flag_values=FLAGS
+    "num_performances",
+    1,
+    "How many performances to play, all at once.",
+    lower_bound=1,
+    upper_bound=10_000,
+    flag_values=FLAGS,
 )
 _SECONDS = flags.DEFINE_float(
     "seconds",
     None,
     f"How long to play, the primer not counted; {DEFAULT_SECONDS:g} if --num_events is not given.",
+    lower_bound=0.0,
+    upper_bound=MAX_SECONDS,
     flag_values=FLAGS,
 )
 _NUM_EVENTS = flags.DEFINE_integer(
     "num_events",
     None,
     "Stop after this many events (a note takes about four); with --seconds, whichever comes first.",
+    lower_bound=1,
+    upper_bound=MAX_EVENTS,
     flag_values=FLAGS,
 )
 _SEED = flags.DEFINE_integer(
     "seed",
     None,
     "Gives the same music again with the same model and flags; drawn by chance if not given.",
+    lower_bound=0,
+    upper_bound=config.MAX_SEED,
     flag_values=FLAGS,
 )
 _TEMPERATURE = flags.DEFINE_float(
@@ -76,7 +88,9 @@ _PRIMER = flags.DEFINE_string("primer", None, "A MIDI file to go on from.", flag
 _PRIMER_SECONDS = flags.DEFINE_float(
     "primer_seconds",
     10.0,
-    "How much of the primer is heard, from its first note on.",
+    "How many seconds of the primer are heard, from its first note on.",
+    lower_bound=0.0,
+    upper_bound=MAX_SECONDS,
     flag_values=FLAGS,
 )
 _INCLUDE_PRIMER = flags.DEFINE_bool(
@@ -86,8 +100,10 @@ _INCLUDE_PRIMER = flags.DEFINE_bool(
 
 def main(arguments: list[str]) -> None:
     """Plays, writes the files and says where they are."""
-    cli.reject(arguments)
-    seed, folder = _seed(), cli.path(_OUTPUT_DIR.value)
+    cli.reject(arguments, FLAGS)
+    _check_primer()
+    folder = cli.path(_OUTPUT_DIR.value)
+    outputs.require_folder("output_dir", folder)
     from midijax import checkpoint, playing  # JAX and Matplotlib, after --help and bad flags
     from midijax.compilation import enable_compile_cache
     from midijax.sampling import SamplingSettings
@@ -101,11 +117,11 @@ def main(arguments: list[str]) -> None:
         max_note_seconds=_MAX_NOTE_SECONDS.value,
     )
     request = playing.Request(
-        seed=seed,
+        seed=secrets.randbelow(config.MAX_SEED + 1) if _SEED.value is None else _SEED.value,
         seconds=_seconds(),
         num_events=_NUM_EVENTS.value,
         settings=settings,
-        primer=cli.path(_PRIMER.value) if _PRIMER.value else None,
+        primer=None if _PRIMER.value is None else cli.path(_PRIMER.value),
         primer_seconds=_PRIMER_SECONDS.value,
         include_primer=_INCLUDE_PRIMER.value,
     )
@@ -119,12 +135,12 @@ def _seconds() -> float | None:
     return _SECONDS.value
 
 
-def _seed() -> int:
-    if _SEED.value is None:
-        return secrets.randbelow(config.MAX_SEED + 1)
-    in_range = 0 <= _SEED.value <= config.MAX_SEED
-    require(in_range, "seed", _SEED.value, f"from 0 to {config.MAX_SEED}")
-    return _SEED.value
+def _check_primer() -> None:
+    """Refuses what is said of a primer that is not there, or of none of it."""
+    require(_PRIMER_SECONDS.value > 0, "primer_seconds", _PRIMER_SECONDS.value, "above 0")
+    for flag in (_PRIMER_SECONDS, _INCLUDE_PRIMER):
+        if FLAGS[flag.name].present and _PRIMER.value is None:
+            raise UserError(f"--{flag.name} is of a primer; name one by --primer, or leave it out")
 
 
 if __name__ == "__main__":

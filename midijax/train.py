@@ -1,8 +1,8 @@
 """Trains a model on a prepared corpus, or on the built-in études.
 
 The folder given by --workdir gets the checkpoints (the latest two and the best), metrics.jsonl, a
-line about speed and memory each minute in health-0.jsonl, and at each evaluation a sample of what the
-model plays by then. Ctrl-C and SIGTERM save before they end it, with exit code 75; run the same
+line about speed and memory each minute in health-0.jsonl, and at each evaluation a sample of what
+the model plays by then. Ctrl-C and SIGTERM save before they end it, with exit code 75; run the same
 command again and it goes on where it stopped. A second one ends it at once, also without harm.
 
   python -m midijax.train                          (a tiny model on the études, a minute or two)
@@ -46,22 +46,25 @@ _PROFILE_STEPS = flags.DEFINE_integer(
     "Trace this many steps into the folder `profile` of the workdir, soon after the start: its "
     "perfetto_trace.json.gz opens in ui.perfetto.dev, its .xplane.pb in XProf.",
     lower_bound=0,
+    upper_bound=10_000,
     flag_values=FLAGS,
 )
 
 
 def main(arguments: list[str]) -> int:
     """Trains to the config's last step, or until it is asked to stop."""
-    chosen = config_flags.load(cli.path(_CONFIG.value)) if _CONFIG.value else config.TINY
+    cli.reject([word for word in arguments if not word.startswith("--config.")], FLAGS)
+    data = None if _DATA.value is None else cli.path(_DATA.value)
+    chosen = config.TINY
+    if _CONFIG.value is not None:
+        chosen = config_flags.load(cli.path(_CONFIG.value))
     chosen = config_flags.override(chosen, arguments)
     folder = cli.path(_WORKDIR.value).absolute()
     with StopRequest() as stop_requested, workdir.held(folder):
-        return _train(folder, chosen, stop_requested)
+        return _train(folder, chosen, data or _write_etudes(folder / "etudes"), stop_requested)
 
 
-def _train(folder: Path, chosen: Config, stop_requested: StopRequest) -> int:
-    data = cli.path(_DATA.value) if _DATA.value else _write_etudes(folder / "etudes")
-
+def _train(folder: Path, chosen: Config, data: Path, stop_requested: StopRequest) -> int:
     from midijax.compilation import enable_compile_cache  # JAX, after --help and bad flags
     from midijax.training import Trainer
 

@@ -144,9 +144,15 @@ def test_help_tells_every_flag_with_its_default_and_no_other(flag_values):
 
 
 def test_reject():
-    cli.reject([])
-    with pytest.raises(UserError, match=r"'--temprature=1'.*--help"):
-        cli.reject(["--temprature=1", "x"])
+    cli.reject([], [])
+    with pytest.raises(UserError, match=r"'--temprature=1'; --help lists"):
+        cli.reject(["--temprature=1", "x"], ["seed"])
+
+
+@pytest.mark.parametrize("argument", ["--moood=sad", "--moood", "-moood=1", "moood"])
+def test_a_misspelt_flag_gets_the_one_that_may_be_meant(flag_values, argument):
+    with pytest.raises(UserError, match=rf"unknown argument '{argument}'; did you mean --mood\?"):
+        cli.reject([argument], flag_values)
 
 
 def test_a_reader_that_goes_away_is_no_error():

@@ -182,10 +182,11 @@ def test_the_maestro_table_decides_the_splits(tmp_path, midi_bytes):
 
 
 def test_a_table_with_an_unknown_split_is_refused(tmp_path, midi_bytes):
-    (tmp_path / "x.mid").write_bytes(midi_bytes[0])
-    (tmp_path / "table.csv").write_text("file,split\nx.mid,valid\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.mid").write_bytes(midi_bytes[0])
+    (tmp_path / "in" / "table.csv").write_text("file,split\nx.mid,valid\n")
     with pytest.raises(UserError, match="'valid'"):
-        run(f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}")
+        run(f"--input={tmp_path / 'in'}", f"--output_dir={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()
 
 

@@ -37,7 +37,7 @@ def run(measure: Callable[[], Report], doc: str) -> None:
     """Runs `measure` as a command that prints its report, headed by the machine."""
 
     def main(arguments: list[str]) -> None:
-        cli.reject(arguments)
+        cli.reject(arguments, FLAGS)
         report = measure()
         print(f"{machine.describe()}\n\n{report.markdown}")
         if _JSON.value:

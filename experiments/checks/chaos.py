@@ -56,7 +56,7 @@ POLL_SECONDS = 0.0005
 
 def main(arguments: list[str]) -> int:
     """Breaks one run and not the other, and prints what was done and what differs."""
-    cli.reject(arguments)
+    cli.reject(arguments, FLAGS)
     with tempfile.TemporaryDirectory() as folder:
         kills, differences = check(
             Path(folder), _NUM_KILLS.value, f"SIG{_SIGNAL.value}", _SEED.value

@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 def main(arguments: list[str]) -> int:
     """Prints a line per differing file and the totals."""
-    cli.reject(arguments)
+    cli.reject(arguments, FLAGS)
     if not _INPUT.value or not _NOTE_SEQ_PYTHON.value:
         raise UserError("--input and --note_seq_python are both needed")
     files = sources.midi_files(cli.path(_INPUT.value))[:: _EVERY.value]

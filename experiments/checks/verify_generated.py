@@ -40,7 +40,7 @@ _MAX_NOTE_SECONDS = flags.DEFINE_float(
 
 def main(arguments: list[str]) -> int:
     """Prints a table of the faults, and a line for each file that has any."""
-    cli.reject(arguments)
+    cli.reject(arguments, FLAGS)
     if not _INPUT.value:
         raise UserError("--input is needed: a folder of MIDI files")
     paths = sources.midi_files(cli.path(_INPUT.value))

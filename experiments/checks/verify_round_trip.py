@@ -76,7 +76,7 @@ class Tally:
 
 def main(arguments: list[str]) -> int:
     """Prints a table, and a line for each file in which a note is lost or wrong."""
-    cli.reject(arguments)
+    cli.reject(arguments, FLAGS)
     if not _INPUT.value:
         raise UserError("--input is needed: a folder of MIDI files")
     paths = sources.midi_files(cli.path(_INPUT.value))
