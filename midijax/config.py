@@ -4,7 +4,6 @@ Each raises UserError for a value out of its range.
 """
 
 import dataclasses
-import math
 import typing
 from typing import Any
 
@@ -17,18 +16,17 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")  # by their names in optax
 SCHEDULES = ("constant", "cosine")
 MAX_LAYERS, MAX_HIDDEN_SIZE, MAX_WINDOWS = 100, 2**16, 2**20  # a typing error beyond these
 MAX_STEPS = 2**31 - 1  # int32 on the device
+MAX_FACTOR = 1_000_000  # of rates, norms and biases
 MAX_SEED = 2**32 - 1
 MAX_STRETCH = 0.9
 MAX_SAMPLE_SECONDS = 3600
 
 
-def _in_range(group: str, node: Any, fields: str, least: int, most: float = math.inf) -> None:
-    """Refuses fields (names parted by spaces) out of their range, NaN and infinity."""
-    allowed = f"at least {least} and finite" if math.isinf(most) else f"from {least} to {most}"
+def _in_range(group: str, node: Any, fields: str, least: float, most: float) -> None:
+    """Refuses fields (names parted by spaces) out of their range, and NaN."""
     for field in fields.split():
         value = getattr(node, field)
-        valid = least <= value <= most and value < math.inf
-        require(valid, f"{group}.{field}", value, allowed)
+        require(least <= value <= most, f"{group}.{field}", value, f"from {least} to {most}")
 
 
 def _one_of(names: tuple[str, ...], field: str, name: str) -> None:
@@ -59,9 +57,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _in_range("model", self, "num_layers", 1, MAX_LAYERS)
         _in_range("model", self, "hidden_size", 1, MAX_HIDDEN_SIZE)
-        rate, bias = self.dropout_rate, self.forget_bias
+        _in_range("model", self, "forget_bias", -MAX_FACTOR, MAX_FACTOR)
+        rate = self.dropout_rate
         require(0 <= rate < 1, "model.dropout_rate", rate, "from 0 to below 1")
-        require(math.isfinite(bias), "model.forget_bias", bias, "finite")
         _one_of(DTYPES, "model.dtype", self.dtype)
 
 
@@ -85,7 +83,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _in_range("data", self, "batch_size sequence_length", 1, MAX_WINDOWS)
-        _in_range("data", self, "max_performances", 0)
+        _in_range("data", self, "max_performances", 0, MAX_STEPS)
         _in_range("data", self, "max_transpose", 0, NUM_PITCHES - 1)
         _in_range("data", self, "max_stretch", 0, MAX_STRETCH)
 
@@ -114,8 +112,10 @@ class OptimizerConfig:
         _one_of(OPTIMIZERS, "optimizer.name", self.name)
         _one_of(SCHEDULES, "optimizer.schedule", self.schedule)
         rate = self.learning_rate
-        require(0 < rate < math.inf, "optimizer.learning_rate", rate, "above 0 and finite")
-        _in_range("optimizer", self, "warmup_steps clip_norm weight_decay", 0)
+        allowed = f"above 0 and at most {MAX_FACTOR}"
+        require(0 < rate <= MAX_FACTOR, "optimizer.learning_rate", rate, allowed)
+        _in_range("optimizer", self, "warmup_steps", 0, MAX_STEPS)
+        _in_range("optimizer", self, "clip_norm weight_decay", 0, MAX_FACTOR)
 
 
 @dataclasses.dataclass(frozen=True)

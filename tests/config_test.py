@@ -104,7 +104,7 @@ def test_a_wrong_override_is_quoted_with_a_cure(assignment, words):
 
 @given(
     num_steps=st.integers(1, config.MAX_STEPS),
-    learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
+    learning_rate=st.floats(0, config.MAX_FACTOR, exclude_min=True),
     name=st.sampled_from(config.OPTIMIZERS),
 )
 def test_json_gives_back_the_same_config(num_steps, learning_rate, name):
