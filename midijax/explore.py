@@ -1,9 +1,9 @@
 """Shows what is in MIDI files: their make-up, their music, and what `prepare` would leave out.
 
-Give it a file, or folders (searched with all their subfolders), or nothing for the études that come
-with midijax. It tells how the files are made (type, resolution, messages), how long the music is,
-how fast, how loud, how high, how many notes sound at once, what the pedal does, and which files
-cannot be used and why.
+Give it files, folders (searched with all their subfolders) or zip archives, or nothing for the
+études that come with midijax. It tells how the files are made (type, resolution, messages), how
+long the music is, how fast, how loud, how high, how many notes sound at once, what the pedal does,
+and which files cannot be used and why.
 
   python -m midijax.explore sonata.mid
   python -m midijax.explore my_recordings --plots_dir=pictures
@@ -22,6 +22,7 @@ from absl import flags
 from midijax import atomic, cli, etudes, midi, outputs, progress, sources, workers
 from midijax.errors import UserError
 from midijax.performance import NUM_PITCHES
+from midijax.sources import Source
 from midijax.survey import (
     SHORTEST_MILLISECONDS,
     Catalogue,
@@ -55,11 +56,12 @@ FILES_PER_ERRAND = 4
 def main(arguments: list[str]) -> None:
     """Surveys what the arguments name."""
     cli.reject([argument for argument in arguments if argument.startswith("-")], FLAGS)
-    found = (path for argument in arguments for path in sources.midi_files(cli.path(argument)))
-    paths = list(dict.fromkeys(found))
-    json_path, plots_dir = _outputs(paths)
+    paths = [cli.path(argument) for argument in arguments]
+    found = {source.name: source for path in paths for source in sources.find(path, str(path))}
+    json_path, plots_dir = _outputs([*paths, *map(Path, found)])
     catalogue = Catalogue()
-    for survey in _survey_files(paths) if arguments else _survey_etudes():
+    files = list(found.values())
+    for survey in _survey_files(files) if arguments else _survey_etudes():
         catalogue.add(survey)
     title = sources.printable(", ".join(arguments)) or "the études that come with midijax"
     print(table(title, catalogue))
@@ -67,7 +69,7 @@ def main(arguments: list[str]) -> None:
         figures = {"total": catalogue.total(), "files": catalogue.files}
         atomic.write_text(json_path, json.dumps(figures, indent=1) + "\n")
     if plots_dir:
-        _draw(catalogue, paths, plots_dir)
+        _draw(catalogue, files, plots_dir)
 
 
 def _outputs(inputs: list[Path]) -> tuple[Path | None, Path | None]:
@@ -88,22 +90,22 @@ def _survey_etudes() -> Iterator[Survey]:
         yield survey_performance(name, performance)
 
 
-def _survey_files(paths: list[Path]) -> Iterator[Survey]:
-    """The surveys in the order of the paths; many files are shared among all cores."""
-    if len(paths) <= FEW_FILES:
-        yield from map(survey_file, paths)
+def _survey_files(files: list[Source]) -> Iterator[Survey]:
+    """The surveys in the order of the files; many are shared among all cores."""
+    if len(files) <= FEW_FILES:
+        yield from map(survey_file, files)
         return
     with workers.new_pool() as pool:
-        surveys = pool.map(survey_file, paths, chunksize=FILES_PER_ERRAND)
+        surveys = pool.map(survey_file, files, chunksize=FILES_PER_ERRAND)
         try:
-            yield from progress.bar(surveys, desc="exploring", total=len(paths), unit="file")
+            yield from progress.bar(surveys, desc="exploring", total=len(files), unit="file")
         except BrokenProcessPool as error:
             raise UserError("a reading process was ended (not enough memory?)") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _draw(catalogue: Catalogue, paths: list[Path], folder: Path) -> None:
+def _draw(catalogue: Catalogue, files: list[Source], folder: Path) -> None:
     """Draws what the catalogue's music is like; nothing if it holds none."""
     from midijax import plots  # Matplotlib, only where something is to be drawn
 
@@ -112,8 +114,10 @@ def _draw(catalogue: Catalogue, paths: list[Path], folder: Path) -> None:
         return
     for name, counts, edges, options in _histograms(catalogue.measures):
         plots.histogram(counts, edges, folder / f"{name}.png", **options)
-    if len(paths) == 1:
-        plots.piano_roll(midi.read(paths[0]), folder / "piano_roll.png", paths[0].name)
+    if len(files) == 1:
+        (file,) = files
+        performance = midi.read_bytes(file.read(), file.name)
+        plots.piano_roll(performance, folder / "piano_roll.png", Path(file.name).name)
     print(f"Pictures drawn in {folder}")
 
 

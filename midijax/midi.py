@@ -18,7 +18,7 @@ from midijax import _smf, atomic
 from midijax._smf import MidiError
 from midijax.performance import NOTE_DTYPE, NUM_PITCHES, PEDAL_DTYPE, Performance
 
-__all__ = ["FileFacts", "MidiError", "inspect", "read", "read_bytes", "write"]
+__all__ = ["FileFacts", "MidiError", "inspect_bytes", "read", "read_bytes", "write"]
 
 MAX_BYTES = 16 * 2**20
 MAX_NOTES = 250_000  # ten times MAESTRO's largest file
@@ -90,13 +90,13 @@ def read_bytes(data: bytes, name: str) -> Performance:
     return performance
 
 
-def inspect(path: str | os.PathLike[str]) -> FileFacts:
-    """What a MIDI file is made of, be there notes in it or not.
+def inspect_bytes(data: bytes, name: str) -> FileFacts:
+    """What a MIDI file is made of, from its content, be there notes in it or not.
 
     Raises:
-      MidiError: not a MIDI file, unreadable, or beyond `MAX_BYTES`.
+      MidiError: not a MIDI file, or beyond `MAX_BYTES`; it is called `name` there.
     """
-    midi_file = _parse(_load(path), str(path))
+    midi_file = _parse(data, name)
     counts: collections.Counter[str] = collections.Counter()
     for track in midi_file.tracks:
         counts.update(track.counts)

@@ -16,7 +16,7 @@ def require_file(flag: str, path: Path, inputs: Iterable[Path] = ()) -> None:
             raise UserError(f"--{flag}={path} is a folder; name a file in it")
         if path.exists() and not path.is_file():
             raise UserError(f"--{flag}={path} is no plain file; name another")
-        if _real(path) in map(_real, inputs):
+        if path.exists() and _real(path) in map(_real, inputs):
             raise UserError(f"--{flag}={path} is what is to be read; name another file")
         _write_nameless_file(path.absolute().parent)
 

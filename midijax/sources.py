@@ -58,18 +58,24 @@ class Source:
     title: str = ""
 
 
-def find(path: str | Path) -> list[Source]:
+def find(path: str | Path, root: str = "") -> list[Source]:
     """The MIDI files of a folder (with its subfolders) or of a zip archive, by name, or one file.
 
-    What macOS adds to archives is left out, and archives within archives are not opened. Raises
-    UserError if there is nothing to be found, or if a metadata CSV cannot be followed.
+    What macOS adds to archives is left out, and archives within archives are not opened.
+
+    Args:
+      path: the folder, archive or file.
+      root: what the names begin with, if not the name of the folder, archive or file.
+
+    Raises:
+      UserError: there is nothing to be found, or a metadata CSV that cannot be followed.
     """
     path = Path(path)
     if path.is_file() and path.suffix.lower() in MIDI_SUFFIXES:
-        return [Source(printable(path.name), functools.partial(_read_file, path))]
+        return [Source(printable(root or path.name), functools.partial(_read_file, path))]
     members = sorted(_members(path), key=lambda member: member[0])
     metadata = _metadata(members)
-    root = path.resolve().name
+    root = root or path.resolve().name
     sources = [
         Source(printable(f"{root}/{name.lstrip('/')}"), read, **metadata.get(name, {}))
         for name, read in members

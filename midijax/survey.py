@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from midijax import corpus, midi
 from midijax.errors import UserError
 from midijax.midi import FileFacts
 from midijax.performance import NUM_PITCHES, PEDAL_DOWN, Performance
-from midijax.sources import printable
+from midijax.sources import Source
 
 LONGEST_MILLISECONDS = 10_000  # times beyond it are counted as this long
 NUM_LOGARITHMIC_BINS = 40
@@ -118,19 +117,19 @@ def survey_performance(name: str, performance: Performance) -> Survey:
     return Survey(name, measures=measure(performance), digest=corpus.digest(performance))
 
 
-def survey_file(path: str | os.PathLike[str]) -> Survey:
+def survey_file(source: Source) -> Survey:
     """The survey of one MIDI file, be it readable or not."""
-    name = printable(os.fspath(path))
     facts = None
     try:
-        facts = midi.inspect(path)
-        performance = midi.read(path)
-        return dataclasses.replace(survey_performance(name, performance), facts=facts)
+        data = source.read()
+        facts = midi.inspect_bytes(data, source.name)
+        performance = midi.read_bytes(data, source.name)
+        return dataclasses.replace(survey_performance(source.name, performance), facts=facts)
     except UserError as error:
         reason = error.reason
     except Exception as error:  # a fault of ours must not cost the other files
         reason = f"unexpected {type(error).__name__}: {error}"
-    return Survey(name, facts, skipped=reason)
+    return Survey(source.name, facts, skipped=reason)
 
 
 class Catalogue:

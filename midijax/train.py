@@ -37,7 +37,8 @@ _DATA = flags.DEFINE_string(
 _CONFIG = flags.DEFINE_string(
     "config",
     None,
-    "An experiment, such as experiments/oore2018.py; if not given, the tiny preset.",
+    "An experiment, such as experiments/oore2018.py; if not given, the tiny preset. It is a Python "
+    "program of yours, and is run; nothing in a corpus or a checkpoint ever is.",
     flag_values=FLAGS,
 )
 _PROFILE_STEPS = flags.DEFINE_integer(

@@ -1,11 +1,13 @@
 import json
+import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 
-from midijax import etudes, explore, midi
+from midijax import etudes, explore, midi, sources
 from midijax.errors import UserError
 from midijax.performance import NOTE_DTYPE, PEDAL_DTYPE, Performance
 from midijax.survey import (
@@ -47,6 +49,12 @@ def folder(tmp_path):
     (folder / "notes.txt").write_text("not looked at")
     (folder / "._a.mid").write_text("not looked at")
     return folder
+
+
+def source(path):
+    """The file as the command finds it."""
+    (found,) = sources.find(path, str(path))
+    return found
 
 
 def small_performance():
@@ -115,7 +123,7 @@ def test_logarithmic_bins_lose_nothing_but_the_shortest():
 def test_survey_of_a_file_tells_its_make_up_and_its_music(tmp_path):
     performance = etudes.compose(3)
     midi.write(performance, tmp_path / "x.mid")
-    survey = survey_file(tmp_path / "x.mid").as_json()
+    survey = survey_file(source(tmp_path / "x.mid")).as_json()
     assert survey["file"] == str(tmp_path / "x.mid")
     assert survey["ticks_per_beat"] == midi.WRITTEN_TICKS_PER_BEAT
     assert survey["message_counts"]["control_change"] == len(performance.pedal)
@@ -126,12 +134,12 @@ def test_survey_of_a_file_tells_its_make_up_and_its_music(tmp_path):
 def test_survey_of_a_file_that_would_be_skipped_gives_the_reason_and_what_is_known(tmp_path):
     path = tmp_path / "silent.mid"
     midi.write(Performance(np.empty(0, NOTE_DTYPE)), path)
-    silent = survey_file(path).as_json()
+    silent = survey_file(source(path)).as_json()
     assert "no notes" in silent["skipped"]
     assert silent["format"] == 0
     assert str(path) not in silent["skipped"]
     path.write_bytes(b"")
-    assert "empty" in survey_file(path).as_json()["skipped"]
+    assert "empty" in survey_file(source(path)).as_json()["skipped"]
 
 
 def test_folder_is_searched_added_up_and_what_would_be_skipped_is_named(run, folder, tmp_path):
@@ -177,10 +185,42 @@ def test_without_arguments_the_etudes_are_explored(run):
 
 
 def test_many_files_are_surveyed_by_several_processes_in_order(folder):
-    paths = [folder / "a.mid", folder / "text.mid", folder / "more" / "B.MIDI"] * 4
-    assert len(paths) > explore.FEW_FILES
-    surveys = [survey.as_json() for survey in explore._survey_files(paths)]
-    assert surveys == [survey_file(path).as_json() for path in paths]
+    paths = [folder / "a.mid", folder / "text.mid", folder / "more" / "B.MIDI"]
+    files = [source(path) for path in paths] * 4
+    assert len(files) > explore.FEW_FILES
+    surveys = [survey.as_json() for survey in explore._survey_files(files)]
+    assert surveys == [survey_file(file).as_json() for file in files]
+
+
+@pytest.mark.parametrize("copies", [1, explore.FEW_FILES])
+def test_an_archive_is_explored_as_its_folder_is(run, folder, tmp_path, copies):
+    with zipfile.ZipFile(tmp_path / "music.zip", "w") as archive:
+        for path in sorted(folder.rglob("*.*")):
+            for copy in range(copies):
+                archive.write(path, f"{copy}/{path.relative_to(folder)}")
+    run(tmp_path / "music.zip", f"--json={tmp_path / 'zip.json'}")
+    run(folder, f"--json={tmp_path / 'folder.json'}")
+    zipped, plain = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("zip", "folder"))
+    assert [file["file"].removeprefix(f"{tmp_path}/") for file in zipped["files"][:5]] == [
+        f"music.zip/0/{name}"
+        for name in ("a.mid", "copy.mid", "more/B.MIDI", "more/cut.mid", "text.mid")
+    ]
+    if copies == 1:
+        assert zipped["total"] == plain["total"]
+    else:
+        assert zipped["total"]["files"] == copies * plain["total"]["files"]
+
+
+def test_without_a_home_folder_nothing_is_said_of_it(folder, tmp_path):
+    command = [sys.executable, "-m", "midijax.explore", folder / "a.mid"]
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "XDG_"}
+    explored = subprocess.run(
+        [*command, f"--plots_dir={tmp_path / 'plots'}"],
+        env=environment | {"HOME": "/dev/null"},
+        capture_output=True,
+        text=True,
+    )
+    assert (explored.returncode, explored.stderr) == (0, "")
 
 
 def test_wrong_arguments_are_the_users_error(run, folder, tmp_path):

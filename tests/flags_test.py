@@ -20,7 +20,6 @@ from midijax import (
     explore,
     prepare,
     sample,
-    sources,
     train,
     workers,
 )
@@ -81,7 +80,7 @@ def no_work(monkeypatch, tmp_path):
         (checkpoint, "load"),
         (download, "_complete"),
         (etudes, "corpus"),
-        (sources, "find"),
+        (explore, "_survey_files"),
         (train, "_train"),
     ):
         monkeypatch.setattr(module, name, begin)
@@ -188,6 +187,8 @@ def test_a_number_just_out_of_its_range_is_refused(refused, command, flag, value
         ("evaluate", ["--max_performances=0", "--max_events=0", "--batch_size=1"]),
         ("evaluate", ["--json=new/deep/scores.json"]),
         ("evaluate", ["--json=file"]),
+        ("explore", []),
+        ("explore", ["x.mid", "--json=file"]),
         ("explore", ["--json=new/figures.json", "--plots_dir=new/plots"]),
     ],
 )

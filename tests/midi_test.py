@@ -73,9 +73,7 @@ def notes(data):
 
 
 def facts(data, folder):
-    path = folder / "x.mid"
-    path.write_bytes(data)
-    return midi.inspect(path)
+    return midi.inspect_bytes(data, str(folder / "x.mid"))
 
 
 # Time.
