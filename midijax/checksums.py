@@ -48,9 +48,15 @@ def _parse(line: str) -> tuple[str, str]:
 
 
 def _names(folder: Path) -> set[str]:
-    """Every file by its path in the folder, but for the sums themselves."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix() for path in files} - {NAME}
+    """Every file by its path in the folder, but for the sums themselves; Damage for a pipe."""
+    names = set()
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file():
+            names.add(name)
+        elif not path.is_dir():
+            raise Damage(f"its file {name} is no plain file")
+    return names - {NAME}
 
 
 def _sum_of(path: Path) -> str:

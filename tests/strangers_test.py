@@ -369,3 +369,12 @@ def test_checksums_of_files_elsewhere_are_not_taken(run):
     sums.write_text(sums.read_text() + f"{'0' * 64}  ../../../etc/passwd\n")
     with pytest.raises(UserError, match="is missing"):
         checkpoint.load(run)
+
+
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(run):
+    (run / CHECKPOINT / "params/_METADATA").unlink()
+    (run / CHECKPOINT / checksums.NAME).unlink()
+    checksums.write(run / CHECKPOINT)
+    os.mkfifo(run / CHECKPOINT / "params/_METADATA")
+    with pytest.raises(UserError, match="params/_METADATA is no plain file"):
+        checkpoint.load(run)
