@@ -32,6 +32,12 @@ def new_file(path: str | Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def remove_partials(folder: Path) -> None:
+    """Removes what killed runs left of files that `new_file` was to make in a folder."""
+    for partial in folder.glob(".*.partial-*"):
+        partial.unlink()
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file, as `new_file` does."""
     with new_file(path) as partial:
@@ -39,11 +45,35 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextlib.contextmanager
+def workspace(folder: str | Path) -> Iterator[Path]:
+    """Gives the folder of unfinished work on `folder`, with what a run cut short left in it.
+
+    It lies beside `folder` and is this process's alone until the block ends: then it is removed if
+    the block ended well or left nothing there. Raises UserError if `folder` already holds
+    something, cannot be written, or is being worked on by another run.
+    """
+    folder = _vacant(folder)
+    work = folder.with_name(f".{folder.name}.unfinished")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with _locked(work / _LOCK):
+            finished = False
+            try:
+                yield work
+                finished = True
+            finally:
+                if finished or [path.name for path in work.iterdir()] == [_LOCK]:
+                    shutil.rmtree(work)
+    except BlockingIOError as error:
+        raise UserError(f"'{folder}' is being written by another run; wait for its end") from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+@contextlib.contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
     """Gives a temporary folder beside `folder` that takes its name if the block ends well."""
-    folder = Path(folder).absolute()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"'{folder}' already holds something; choose another folder")
+    folder = _vacant(folder)
     partial = _partial(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +87,13 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _vacant(folder: str | Path) -> Path:
+    folder = Path(folder).absolute()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"'{folder}' already holds something; choose another folder")
+    return folder
 
 
 def _partial(path: Path) -> Path:

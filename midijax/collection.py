@@ -1,29 +1,10 @@
-"""Recordings as they come in: each once, its bytes on disk, and in the end each in its split."""
+"""Recordings as they come in: each once, and in the end each in its split."""
 
-import dataclasses
 import hashlib
 from collections.abc import Set
-from typing import IO
 
-from midijax.corpus import SPLITS, Entry
-from midijax.errors import UserError
-from midijax.ingest import Reading
-
-
-@dataclasses.dataclass(frozen=True)
-class Spooled:
-    """A recording (see `corpus.Recording`) whose record lies in a file until it is asked for."""
-
-    entry: Entry
-    spool: IO[bytes]
-    offset: int
-    size: int
-
-    @property
-    def record(self) -> bytes:
-        """The record, read back."""
-        self.spool.seek(self.offset)
-        return self.spool.read(self.size)
+from midijax.corpus import SPLITS, RecordingLike
+from midijax.parts import Reading
 
 
 class Collection:
@@ -34,12 +15,10 @@ class Collection:
       duplicates: (file, the earlier file with exactly the same notes and pedal), in order.
     """
 
-    def __init__(self, spool: IO[bytes]) -> None:
-        """`spool`: an empty binary file; the records go there, so that few are in memory."""
+    def __init__(self) -> None:
         self.skipped: list[tuple[str, str]] = []
         self.duplicates: list[tuple[str, str]] = []
-        self._spool = spool
-        self._recordings: dict[str, Spooled] = {}  # by content
+        self._recordings: dict[str, RecordingLike] = {}  # by content
         self._given_splits: dict[str, str] = {}  # by content
 
     def add(self, reading: Reading) -> None:
@@ -49,24 +28,20 @@ class Collection:
         if isinstance(reading.result, str):
             self.skipped.append((reading.name, reading.result))
             return
-        entry, record = reading.result.entry, reading.result.record
+        sha256 = reading.result.entry.sha256
         if reading.split:
-            self._given_splits.setdefault(entry.sha256, _checked(reading.split, reading.name))
-        if entry.sha256 in self._recordings:
-            first = self._recordings[entry.sha256].entry.name
-            self.duplicates.append((reading.name, first))
+            self._given_splits.setdefault(sha256, reading.split)
+        if sha256 in self._recordings:
+            self.duplicates.append((reading.name, self._recordings[sha256].entry.name))
             return
-        self._recordings[entry.sha256] = Spooled(
-            entry, self._spool, self._spool.tell(), len(record)
-        )
-        self._spool.write(record)
+        self._recordings[sha256] = reading.result
 
-    def by_split(self, seed: int, validation_fraction: float) -> dict[str, list[Spooled]]:
+    def by_split(self, seed: int, validation_fraction: float) -> dict[str, list[RecordingLike]]:
         """The recordings of each split, in order: as given by a metadata CSV, or drawn."""
         undecided = [sha256 for sha256 in self._recordings if sha256 not in self._given_splits]
         given = set(self._given_splits.values())
         splits = self._given_splits | draw_splits(undecided, seed, validation_fraction, given)
-        recordings: dict[str, list[Spooled]] = {split: [] for split in SPLITS}
+        recordings: dict[str, list[RecordingLike]] = {split: [] for split in SPLITS}
         for sha256, recording in self._recordings.items():
             recordings[splits[sha256]].append(recording)
         return recordings
@@ -97,9 +72,3 @@ def _draw(seed: int, sha256: str) -> float:
     """A number from 0 to 1 that depends on the seed and the content alone."""
     digest = hashlib.sha256(f"{seed} {sha256}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _checked(split: str, name: str) -> str:
-    if split not in SPLITS:
-        raise UserError(f"the table puts '{name}' into '{split}'; it must be one of {SPLITS}")
-    return split

@@ -7,7 +7,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, cast
 
@@ -16,7 +16,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from midijax import __version__
-from midijax.atomic import new_folder
+from midijax.atomic import new_file, new_folder
 from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
 from midijax.performance import NOTE_DTYPE, NUM_PITCHES, PEDAL_DTYPE, Performance
@@ -185,22 +185,58 @@ def write(folder: str | Path, recordings: Mapping[str, Sequence[RecordingLike]])
         return fill(partial, recordings)
 
 
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of the folder, and the recordings that belong in it."""
+
+    path: Path
+    recordings: Sequence[RecordingLike]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been written."""
+        return self.path.exists()
+
+    def write(self) -> None:
+        """Writes it, whole or not at all."""
+        with new_file(self.path) as partial:
+            writer = ArrayRecordWriter(str(partial), "group_size:1")
+            try:
+                for recording in self.recordings:
+                    writer.write(recording.record)
+                writer.close()
+            except RuntimeError as error:  # what array_record makes of a full disk
+                raise OSError(str(error).partition(";")[0]) from error
+
+
+def write_each(shards: Sequence[Shard]) -> None:
+    """Writes shards one after the other."""
+    for shard in shards:
+        shard.write()
+
+
 def fill(
     folder: Path,
     recordings: Mapping[str, Sequence[RecordingLike]],
     provenance: Mapping[str, Any] | None = None,
     skipped: Sequence[tuple[str, str]] = (),
     duplicates: Sequence[tuple[str, str]] = (),
+    write_all: Callable[[Sequence[Shard]], None] = write_each,
 ) -> Manifest:
-    """Writes shards and manifest into an empty folder; splits without recordings are left out."""
-    shards: dict[str, list[str]] = {}
-    entries: dict[str, list[Entry]] = {}
-    for split in SPLITS:
-        if members := recordings.get(split):
-            shards[split] = _write_shards(folder, split, members)
-            entries[split] = [member.entry for member in members]
-    manifest = Manifest(entries, shards, dict(provenance or {}), list(skipped), list(duplicates))
-    (folder / MANIFEST).write_text(json.dumps(_to_json(manifest), indent=1) + "\n")
+    """Writes shards, by `write_all`, and manifest; splits without recordings are left out."""
+    present = {split: recordings[split] for split in SPLITS if recordings.get(split)}
+    shards = {split: _shards(folder, split, members) for split, members in present.items()}
+    write_all([shard for split in shards for shard in shards[split]])
+    manifest = Manifest(
+        {split: [member.entry for member in members] for split, members in present.items()},
+        {split: [shard.path.name for shard in shards[split]] for split in shards},
+        dict(provenance or {}),
+        list(skipped),
+        list(duplicates),
+    )
+    with (folder / MANIFEST).open("w") as file:
+        json.dump(_to_json(manifest), file, indent=1)
+        file.write("\n")
     return manifest
 
 
@@ -252,19 +288,14 @@ def _damaged(what: str, error: Exception) -> UserError:
     return UserError(f"{what} is damaged ({error}); delete the folder and prepare it again")
 
 
-def _write_shards(folder: Path, split: str, recordings: Sequence[RecordingLike]) -> list[str]:
+def _shards(folder: Path, split: str, recordings: Sequence[RecordingLike]) -> list[Shard]:
     num_shards = -(-len(recordings) // _PERFORMANCES_PER_SHARD)
     names = [f"{split}-{i:05}-of-{num_shards:05}.array_record" for i in range(num_shards)]
     bounds = [i * len(recordings) // num_shards for i in range(num_shards + 1)]
-    for name, (first, end) in zip(names, itertools.pairwise(bounds), strict=True):
-        writer = ArrayRecordWriter(str(folder / name), "group_size:1")
-        try:
-            for recording in recordings[first:end]:
-                writer.write(recording.record)
-            writer.close()
-        except RuntimeError as error:  # what array_record makes of a full disk
-            raise OSError(str(error).partition(";")[0]) from error
-    return names
+    return [
+        Shard(folder / name, recordings[first:end])
+        for name, (first, end) in zip(names, itertools.pairwise(bounds), strict=True)
+    ]
 
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:

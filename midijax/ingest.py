@@ -1,11 +1,9 @@
 """MIDI files to recordings on all cores, each file isolated from the others."""
 
 import collections
-import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple
 
 from midijax import midi, workers
 from midijax.corpus import Recording
@@ -15,32 +13,31 @@ from midijax.sources import Source
 _FILES_IN_FLIGHT = 4  # per process: enough to keep it busy, few enough to keep in memory
 
 
-class Reading(NamedTuple):
-    """What came of a file: a recording, or the reason why there is none.
+class Reader:
+    """Processes that read MIDI files, each file isolated from the others.
 
-    `split` is what a metadata CSV assigns the file to, or empty.
+    One that fails, in whatever way, even by ending its process, costs no other.
     """
 
-    name: str
-    result: Recording | str
-    split: str = ""
+    def __init__(self, num_workers: int) -> None:
+        self._max_in_flight = _FILES_IN_FLIGHT * num_workers
+        self._parsers = _Parsers(num_workers)
+        self._lone_parser = _Parsers(1)
 
-
-def read_all(sources: Iterable[Source], num_workers: int) -> Iterator[Reading]:
-    """Yields what comes of each source, in order.
-
-    Files are parsed in `num_workers` processes. One that fails, in whatever way, even by ending its
-    process, costs no other.
-    """
-    in_flight: collections.deque[tuple[Source, bytes, Future]] = collections.deque()
-    with _Parsers(num_workers) as parsers, _Parsers(1) as lone_parser:
+    def read(self, sources: Iterable[Source]) -> Iterator[Recording | str]:
+        """Yields for each source, in order, its recording or the reason why there is none."""
+        in_flight: collections.deque[tuple[Source, bytes, Future]] = collections.deque()
         for source in sources:
-            data, future = _begin(source, parsers)
-            in_flight.append((source, data, future))
-            if len(in_flight) == _FILES_IN_FLIGHT * num_workers:
-                yield _finish(*in_flight.popleft(), lone_parser)
+            in_flight.append((source, *_begin(source, self._parsers)))
+            if len(in_flight) == self._max_in_flight:
+                yield _finish(*in_flight.popleft(), self._lone_parser)
         while in_flight:
-            yield _finish(*in_flight.popleft(), lone_parser)
+            yield _finish(*in_flight.popleft(), self._lone_parser)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._parsers.close()
+        self._lone_parser.close()
 
 
 def parse(name: str, data: bytes) -> Recording | str:
@@ -68,10 +65,7 @@ class _Parsers:
             self._pool = workers.new_pool(self._num_workers)
             return self._pool.submit(parse, name, data)
 
-    def __enter__(self) -> "_Parsers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
 
@@ -86,15 +80,11 @@ def _begin(source: Source, parsers: _Parsers) -> tuple[bytes, Future]:
         return b"", unread
 
 
-def _finish(source: Source, data: bytes, future: Future, lone_parser: _Parsers) -> Reading:
+def _finish(source: Source, data: bytes, future: Future, lone_parser: _Parsers) -> Recording | str:
     try:
-        result = future.result()
+        return future.result()
     except BrokenProcessPool:  # by this file, or by one that was in flight with it
-        result = _parse_alone(source.name, data, lone_parser)
-    if isinstance(result, Recording):
-        entry = dataclasses.replace(result.entry, composer=source.composer, title=source.title)
-        result = Recording(entry, result.record)
-    return Reading(source.name, result, source.split)
+        return _parse_alone(source.name, data, lone_parser)
 
 
 def _parse_alone(name: str, data: bytes, lone_parser: _Parsers) -> Recording | str:

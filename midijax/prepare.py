@@ -2,37 +2,49 @@
 
 It reads every .mid and .midi file of the folders and zip archives you name, leaves out what cannot
 be read (and says why) and what is there twice, sets some performances aside for validation, and
-writes the rest in a form that training reads fast.
+writes the rest in a form that training reads fast. Stopped or killed, the same command goes on from
+what was finished: at most 256 files for each process are read again.
 
   python -m midijax.prepare --input=my_recordings --output_dir=runs/data/mine
   python -m midijax.prepare --dataset=maestro-v3
   python -m midijax.prepare            (the études that come with midijax)
+
+A million files are shared among machines by Apache Beam (experiments/cloud/beam.md), with the same
+result:
+
+  python -m midijax.prepare --input=/shared/midi --output_dir=/shared/corpus \\
+      --runner=FlinkRunner -- --flink_master=HOST:8081
 """
 
+import hashlib
+import logging
 import os
-import tempfile
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from absl import flags
 
 from midijax import (
+    __version__,
     atomic,
     cli,
+    collection,
     config,
     corpus,
     download,
     etudes,
-    ingest,
     outputs,
+    parts,
     progress,
     sources,
     workers,
 )
-from midijax.collection import Collection
-from midijax.corpus import Manifest, Recording
+from midijax.corpus import Manifest, Recording, RecordingLike, Shard
 from midijax.errors import UserError
-from midijax.ingest import Reading
+from midijax.local_engine import LocalEngine
+from midijax.parts import Part, Reading
 from midijax.sources import Source
 
 FLAGS = flags.FlagValues()
@@ -77,6 +89,13 @@ _NUM_WORKERS = flags.DEFINE_integer(
     upper_bound=8 * workers.num_cores(),
     flag_values=FLAGS,
 )
+_RUNNER = flags.DEFINE_string(
+    "runner",
+    "",
+    "An Apache Beam runner, such as DirectRunner or FlinkRunner, to prepare on many machines; "
+    "its options follow all flags after --.",
+    flag_values=FLAGS,
+)
 _CACHE_DIR = flags.DEFINE_string(
     "cache_dir", "~/.cache/midijax", "Where downloads are kept.", flag_values=FLAGS
 )
@@ -89,9 +108,19 @@ MAESTRO_V3 = (
 _SHOWN = 10  # files left out; the manifest names all
 
 
+class Engine(Protocol):
+    """What does the work, and leaves out what an earlier run has done."""
+
+    def read(self, parts: Sequence[Part]) -> None:
+        """Reads the files of the parts and writes what comes of them."""
+
+    def write(self, shards: Sequence[Shard]) -> None:
+        """Writes the shards."""
+
+
 def main(arguments: list[str]) -> None:
     """Prepares what the flags name."""
-    cli.reject(arguments, FLAGS)
+    engine = _engine(arguments)
     if _DATASET.value and _INPUT.value:
         raise UserError("--input and --dataset exclude each other; give one of them")
     if FLAGS["cache_dir"].present and not _DATASET.value:
@@ -106,22 +135,61 @@ def main(arguments: list[str]) -> None:
     outputs.require_folder("output_dir", output_dir)
     if _DATASET.value:
         outputs.require_folder("cache_dir", cli.path(_CACHE_DIR.value))
-    with (
-        atomic.new_folder(output_dir) as folder,
-        tempfile.TemporaryFile(dir=folder) as spool,
-    ):
-        if _DATASET.value:
-            inputs = [_download()]
-        collection = Collection(spool)
-        readings = _read_files(inputs) if inputs else _compose()
-        for reading in readings:
-            collection.add(reading)
-        manifest = _write(folder, collection, inputs)
+    try:
+        manifest = _prepare(inputs, output_dir, engine)
+    except KeyboardInterrupt:
+        print("What is finished is kept: the same command goes on from there.", file=sys.stderr)
+        raise
     print(summary(manifest))
     print(
         f"Written to {output_dir}; train on it: "
         f"python -m midijax.train --data={output_dir} --workdir=runs/{output_dir.name}"
     )
+
+
+def _engine(arguments: list[str]) -> Engine:
+    beam_options: list[str] = []
+    if _RUNNER.value and "--" in arguments:
+        separator = arguments.index("--")
+        arguments, beam_options = arguments[:separator], arguments[separator + 1 :]
+    cli.reject(arguments, FLAGS)
+    if not _RUNNER.value:
+        return LocalEngine(_NUM_WORKERS.value or workers.num_cores())
+    if _NUM_WORKERS.value:
+        raise UserError(
+            "--num_workers is for this machine's processes; --runner has its own option"
+        )
+    logging.getLogger().setLevel(logging.ERROR)  # Beam tells of more than failures
+    try:
+        from midijax.beam_engine import BeamEngine
+    except ImportError as error:
+        raise UserError("--runner needs Apache Beam: pip install 'midijax[beam]'") from error
+    return BeamEngine(_RUNNER.value, beam_options)
+
+
+def _prepare(inputs: list[Path], output_dir: Path, engine: Engine) -> Manifest:
+    with atomic.workspace(output_dir) as work:
+        if _DATASET.value:
+            inputs = [_download()]
+        gathered = collection.Collection()
+        for reading in _read_files(inputs, work / "parts", engine) if inputs else _compose():
+            gathered.add(reading)
+        recordings = gathered.by_split(_SEED.value, _VALIDATION_FRACTION.value)
+        if any(recordings.values()):
+            unfinished = work / f"corpus-{_hash(recordings)}"
+            manifest = corpus.fill(
+                unfinished,
+                recordings,
+                _provenance(inputs),
+                gathered.skipped,
+                gathered.duplicates,
+                engine.write,
+            )
+            atomic.remove_partials(unfinished)
+            unfinished.rename(output_dir)
+            return manifest
+    name, reason = gathered.skipped[0]
+    raise UserError(f"not one of the files could be read; '{name}', to begin with, {reason}")
 
 
 def _default_name(inputs: list[Path]) -> str:
@@ -136,11 +204,14 @@ def _download() -> Path:
     return download.fetch(url, cli.path(_CACHE_DIR.value) / Path(url).name, sha256, max_bytes)
 
 
-def _read_files(inputs: list[Path]) -> Iterator[Reading]:
+def _read_files(inputs: list[Path], folder: Path, engine: Engine) -> Iterator[Reading]:
+    if _RUNNER.value:  # whose workers may stand in other folders
+        inputs = [path.absolute() for path in inputs]
     found: list[Source] = [source for path in inputs for source in sources.find(path)]
-    num_workers = _NUM_WORKERS.value or workers.num_cores()
-    readings = ingest.read_all(found, min(num_workers, len(found)))
-    return iter(progress.bar(readings, desc="reading", total=len(found), unit="file"))
+    divided = parts.divide(found, folder)
+    engine.read(divided)
+    for part in divided:
+        yield from part.readings()
 
 
 def _compose() -> Iterator[Reading]:
@@ -148,18 +219,22 @@ def _compose() -> Iterator[Reading]:
         yield Reading(name, Recording.of(name, performance))
 
 
-def _write(folder: Path, collection: Collection, inputs: list[Path]) -> Manifest:
-    recordings = collection.by_split(_SEED.value, _VALIDATION_FRACTION.value)
-    if not any(recordings.values()):
-        name, reason = collection.skipped[0]
-        raise UserError(f"not one of the files could be read; '{name}', to begin with, {reason}")
-    provenance = {
+def _hash(recordings: Mapping[str, Sequence[RecordingLike]]) -> str:
+    """Tells shards of these recordings from those of others."""
+    digest = hashlib.sha256(__version__.encode())
+    for split, members in recordings.items():
+        for member in members:
+            digest.update(f"{split} {member.entry.sha256} {member.entry.name}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _provenance(inputs: list[Path]) -> dict[str, Any]:
+    return {
         "dataset": _DATASET.value or ("" if inputs else "etudes"),
         "inputs": [str(path) for path in inputs],
         "seed": _SEED.value,
         "validation_fraction": _VALIDATION_FRACTION.value,
     }
-    return corpus.fill(folder, recordings, provenance, collection.skipped, collection.duplicates)
 
 
 def summary(manifest: Manifest) -> str:

@@ -49,6 +49,7 @@ class Source:
       read: gives its bytes, at most `midi.MAX_BYTES`, or raises UserError with the reason.
       split: what the metadata CSV assigns it to, or empty.
       composer, title: from the metadata CSV, or empty.
+      written_at: when it, or the archive it is in, was last written, in nanoseconds; 0 if unknown.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Source:
     split: str = ""
     composer: str = ""
     title: str = ""
+    written_at: int = 0
 
 
 def find(path: str | Path, root: str = "") -> list[Source]:
@@ -72,12 +74,18 @@ def find(path: str | Path, root: str = "") -> list[Source]:
     """
     path = Path(path)
     if path.is_file() and path.suffix.lower() in MIDI_SUFFIXES:
-        return [Source(printable(root or path.name), functools.partial(_read_file, path))]
+        read = functools.partial(_read_file, path)
+        return [Source(printable(root or path.name), read, written_at=_written_at(path))]
     members = sorted(_members(path), key=lambda member: member[0])
     metadata = _metadata(members)
-    root = root or path.resolve().name
+    root, is_folder = root or path.resolve().name, path.is_dir()
     sources = [
-        Source(printable(f"{root}/{name.lstrip('/')}"), read, **metadata.get(name, {}))
+        Source(
+            printable(f"{root}/{name.lstrip('/')}"),
+            read,
+            written_at=_written_at(path / name if is_folder else path),
+            **metadata.get(name, {}),
+        )
         for name, read in members
         if name.lower().endswith(MIDI_SUFFIXES)
     ]
@@ -206,6 +214,13 @@ def _is_clutter(name: str) -> bool:
 
 def _refuse(reason: str) -> bytes:
     raise UserError(reason)
+
+
+def _written_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # reading it will tell
+        return 0
 
 
 def _read_file(path: Path) -> bytes:

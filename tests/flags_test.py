@@ -48,7 +48,12 @@ INPUTS = [
     ("evaluate", "workdir"),
     ("evaluate", "data"),
 ]
-CHOICES = [("prepare", "dataset"), ("sample", "include_primer"), ("evaluate", "split")]
+CHOICES = [
+    ("prepare", "dataset"),
+    ("prepare", "runner"),
+    ("sample", "include_primer"),
+    ("evaluate", "split"),
+]
 
 NO_NUMBERS = ["", "five", "1,5", "0x", "-", "nan", "-nan", "inf", "-inf", "1e999"]
 OUT_OF_RANGE = ["1e30", "-1e30", str(10**30), str(-(10**30)), "9" * 400]
@@ -202,6 +207,7 @@ def test_the_bounds_themselves_are_let_through(run_command, command, arguments):
     [
         ("prepare", ["--input=x.mid", "--dataset=maestro-v3"], "exclude each other"),
         ("prepare", ["--cache_dir=cache"], "--dataset"),
+        ("prepare", ["--runner=DirectRunner", "--num_workers=2"], "--num_workers"),
         ("prepare", ["--input="], "--input is empty"),
         ("prepare", ["--input=.", "--output_dir=."], "lies in '.'"),
         ("prepare", ["--input=.", "--output_dir=deep/er"], "lies in '.'"),

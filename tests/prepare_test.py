@@ -1,6 +1,8 @@
+import contextlib
 import itertools
 import json
 import os
+import random
 import re
 import signal
 import stat
@@ -9,12 +11,25 @@ import sys
 import time
 import zipfile
 
+import numpy as np
 import pytest
 
-from midijax import collection, corpus, download, etudes, ingest, midi, prepare, sources
+from midijax import (
+    atomic,
+    collection,
+    corpus,
+    download,
+    etudes,
+    ingest,
+    midi,
+    parts,
+    prepare,
+    sources,
+)
 from midijax.corpus import Recording
 from midijax.errors import UserError
-from midijax.ingest import Reading
+from midijax.parts import Reading
+from midijax.performance import NOTE_DTYPE, Performance
 from midijax.sources import Source
 
 
@@ -190,13 +205,12 @@ def test_a_table_with_an_unknown_split_is_refused(tmp_path, midi_bytes):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_table_outweighs_the_draw_for_a_copy_read_before(tmp_path):
+def test_a_table_outweighs_the_draw_for_a_copy_read_before():
     recording = Recording.of("a", etudes.compose(0))
-    with (tmp_path / "spool").open("w+b") as spool:
-        gathered = collection.Collection(spool)
-        gathered.add(Reading("a", recording))
-        gathered.add(Reading("b", recording, "test"))
-        splits = gathered.by_split(seed=0, validation_fraction=0.1)
+    gathered = collection.Collection()
+    gathered.add(Reading("a", recording))
+    gathered.add(Reading("b", recording, "test"))
+    splits = gathered.by_split(seed=0, validation_fraction=0.1)
     assert [len(splits[split]) for split in corpus.SPLITS] == [0, 0, 1]
 
 
@@ -230,11 +244,11 @@ def test_a_file_that_kills_its_process_costs_no_other(monkeypatch, midi_bytes):
     files = [(f"{number}", data) for number, data in enumerate(midi_bytes)]
     files.insert(2, ("deadly", b""))
     found = [Source(name, lambda data=data: data) for name, data in files]
-    readings = list(ingest.read_all(found, num_workers=1))
-    assert [reading.name for reading in readings] == [name for name, _ in files]
-    failed = [reading for reading in readings if isinstance(reading.result, str)]
-    assert [reading.name for reading in failed] == ["deadly"]
-    assert "ended the process" in failed[0].result
+    with contextlib.closing(ingest.Reader(num_workers=1)) as reader:
+        results = list(reader.read(found))
+    assert len(results) == len(files)
+    assert "ended the process" in results.pop(2)
+    assert [result.entry.name for result in results] == [f"{number}" for number in range(12)]
 
 
 def test_a_fault_of_ours_is_a_skip(monkeypatch):
@@ -242,41 +256,125 @@ def test_a_fault_of_ours_is_a_skip(monkeypatch):
     assert "ZeroDivisionError" in ingest.parse("x.mid", b"")
 
 
-def test_killed_at_any_moment_it_leaves_nothing_under_the_name(tmp_path, midi_bytes):
-    (tmp_path / "music").mkdir()
-    for number in range(400):
-        (tmp_path / "music" / f"{number}.mid").write_bytes(midi_bytes[number % 12])
-    out = tmp_path / "out" / "corpus"
-    flags = [f"--input={tmp_path / 'music'}", f"--output_dir={out}"]
-    command = [sys.executable, "-m", "midijax.prepare", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob("out/.corpus.partial-*/.lock")):
-        time.sleep(0.01)
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not out.exists() and list(out.parent.iterdir())
-    run(*flags)
-    assert list(out.parent.iterdir()) == [out]
-    assert corpus.read_manifest(out).totals("train")["files"] > 0
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A folder with files enough for several parts, and what becomes of it without a break."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "music").mkdir()
+    for number in range(3 * 256 + 10):
+        pitch, velocity = divmod(number, 100)
+        notes = np.array([(0.0, 1.0, 21 + pitch, 1 + velocity)], NOTE_DTYPE)
+        midi.write(Performance(notes), folder / "music" / f"{number:04}.mid")
+    (folder / "music" / "0500.mid").write_text("no music")
+    run(f"--input={folder / 'music'}", f"--output_dir={folder / 'out'}")
+    return folder
 
 
-def test_ctrl_c_ends_it_in_one_line_and_leaves_nothing(tmp_path, midi_bytes):
-    (tmp_path / "music").mkdir()
-    for number in range(400):
-        (tmp_path / "music" / f"{number}.mid").write_bytes(midi_bytes[number % 12])
-    out = tmp_path / "out" / "corpus"
-    flags = [f"--input={tmp_path / 'music'}", f"--output_dir={out}", "--num_workers=1"]
-    command = [sys.executable, "-m", "midijax.prepare", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not list(tmp_path.glob("out/.corpus.partial-*/.lock")):
-            time.sleep(0.01)
+def finished(work):
+    """Inode and time of change of each file that an unfinished run has finished."""
+    paths = [*work.glob("parts/*.json"), *work.glob("corpus-*/[!.]*")]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "midijax.prepare", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_again_and_again_it_goes_on_and_ends_as_if_never_stopped(many, tmp_path):
+    out, work = tmp_path / "out" / "corpus", tmp_path / "out" / ".corpus.unfinished"
+    arguments = [f"--input={many / 'music'}", f"--output_dir={out}"]
+    moments, before = random.Random(0), {}
+    while not out.exists():
+        with start(*arguments) as process:
+            while process.poll() is None and len(finished(work)) <= len(before):
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0.0, 0.1))
+            process.send_signal(signal.SIGKILL)
+        if not out.exists():
+            assert before.items() < finished(work).items()
+            before = finished(work)
+    assert before
+    assert contents(out) == contents(many / "out")
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
+def test_finished_shards_stay_as_they_are(many, tmp_path, monkeypatch):
+    arguments = [f"--input={many / 'music'}", f"--output_dir={tmp_path / 'out'}"]
+    write, written = corpus.Shard.write, []
+
+    def write_two(shard):
+        written.append(shard) if len(written) < 2 else stop()
+        write(shard)
+
+    monkeypatch.setattr(corpus.Shard, "write", write_two)
+    with pytest.raises(KeyboardInterrupt):
+        run(*arguments)
+    before = finished(tmp_path / ".out.unfinished")
+    shards = {name: kept for name, kept in before.items() if name.endswith(".array_record")}
+    assert len(shards) == 2
+    (corpus_folder,) = tmp_path.glob(".out.unfinished/corpus-*")
+    (corpus_folder / ".train-00002-of-00003.array_record.partial-0").write_text("of a killed run")
+    monkeypatch.setattr(corpus.Shard, "write", write)
+    monkeypatch.setattr(parts.Part, "write", stop)
+    run(*arguments)
+    assert contents(tmp_path / "out") == contents(many / "out")
+    for name, (inode, changed) in shards.items():
+        status = (tmp_path / "out" / name).stat()
+        assert (status.st_ino, status.st_mtime_ns) == (inode, changed)
+
+
+def test_going_on_with_other_files_or_flags_gives_what_they_give(
+    music, tmp_path, midi_bytes, monkeypatch
+):
+    arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(corpus, "_to_json", stop)
+        run(*arguments)
+    (music / "text.mid").write_bytes(midi_bytes[9])
+    (music / "table.csv").write_text("file,split\n0.mid,test\n")
+    run(*arguments, "--seed=3")
+    run(f"--input={music}", f"--output_dir={tmp_path / 'new'}", "--seed=3")
+    assert contents(tmp_path / "out") == contents(tmp_path / "new")
+
+
+def test_two_runs_do_not_write_the_same_folder(music, tmp_path, monkeypatch):
+    arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
+    with atomic.workspace(tmp_path / "out"), pytest.raises(UserError, match="by another run"):
+        run(*arguments)
+    run(*arguments)
+
+
+def test_a_damaged_part_is_named(music, tmp_path, monkeypatch):
+    arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(corpus, "_to_json", stop)
+        run(*arguments)
+    (part,) = tmp_path.glob(".out.unfinished/parts/*.json")
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(UserError, match=f"'{re.escape(str(part))}' is damaged"):
+        run(*arguments)
+    part.unlink()
+    run(*arguments)
+
+
+def test_ctrl_c_ends_it_in_two_lines_and_keeps_what_is_finished(many, tmp_path):
+    out, work = tmp_path / "out" / "corpus", tmp_path / "out" / ".corpus.unfinished"
+    with start(f"--input={many / 'music'}", f"--output_dir={out}", "--num_workers=1") as process:
+        while not finished(work):
+            time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         errors = process.stderr.read()
     assert process.returncode == 130
-    assert "midijax.prepare: stopped" in errors.splitlines()
+    assert errors.splitlines()[-2:] == [
+        "What is finished is kept: the same command goes on from there.",
+        "midijax.prepare: stopped",
+    ]
     assert "KeyboardInterrupt" not in errors
-    assert not list(out.parent.iterdir())
+    assert list(out.parent.iterdir()) == [work]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--validation_fraction=0.5", "--seed=3"]])
