@@ -24,18 +24,20 @@ class LocalEngine:
         sources = [source for part in rest for source in part.sources]
         total = sum(len(part.sources) for part in parts)
         num_workers = max(1, min(self.num_workers, len(sources)))
-        with contextlib.closing(ingest.Reader(num_workers)) as reader:
-            bar = progress.bar(
+        with (
+            contextlib.closing(ingest.Reader(num_workers)) as reader,
+            progress.bar(
                 reader.read(sources),
                 desc="reading",
                 total=total,
                 initial=total - len(sources),
                 unit="file",
-            )
+            ) as bar,
+        ):
             results = iter(bar)
             for part in rest:
                 part.write(itertools.islice(results, len(part.sources)))
-            next(results, None)  # ends the bar
+            next(results, None)  # counts the last file
 
     def write(self, shards: Sequence[Shard]) -> None:
         """Writes the shards that are not finished."""
@@ -44,7 +46,9 @@ class LocalEngine:
         if num_workers < 2:
             corpus.write_each(rest)
             return
-        with workers.new_pool(num_workers) as pool:
-            writing = pool.map(Shard.write, rest)
-            for _ in progress.bar(writing, desc="writing", total=len(rest), unit="shard"):
-                pass
+        with (
+            workers.new_pool(num_workers) as pool,
+            progress.bar(desc="writing", total=len(rest), unit="shard") as bar,
+        ):
+            for _ in pool.map(Shard.write, rest):
+                bar.update()
