@@ -224,11 +224,12 @@ class _Walker:
             self._counts[_META_NAMES.get(kind, "unknown_meta")] += 1
         else:
             self._counts[_TYPE_NAMES.get(status, "sysex")] += 1
-        if status not in (META, SYSEX, ESCAPE):
-            if status not in _DATA_LENGTHS:
-                raise _BrokenError("undefined status byte")
-            return position + _DATA_LENGTHS[status]
-        length, position = self._variable_int(position)
+        if status in (META, SYSEX, ESCAPE):
+            length, position = self._variable_int(position)
+        elif status in _DATA_LENGTHS:
+            length = _DATA_LENGTHS[status]
+        else:
+            raise _BrokenError("undefined status byte")
         if position + length > len(self._data):
             raise IndexError
         if kind == END_OF_TRACK:

@@ -129,7 +129,7 @@ class EventVocabulary:
         return tokens
 
     def decode(self, tokens: np.ndarray) -> Performance:
-        """The performance that a sequence of events tells; any sequence of integers will do.
+        """The performance that a sequence of events tells; any 64-bit integers will do.
 
         Ids that are no event's are passed over. Notes have the velocity in the middle of their bin
         and last a step or more. A note-off ends the note of its pitch that has sounded longest and

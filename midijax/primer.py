@@ -23,11 +23,12 @@ def encode(vocabulary: EventVocabulary, performance: Performance, seconds: float
     if not len(notes):
         raise UserError("the primer has no notes; choose a recording with some")
     start = notes["onset"].min()
-    notes = notes[notes["onset"] < start + seconds]
+    notes = notes[notes["onset"] - start < seconds]
     notes["onset"] -= start
     notes["offset"] -= start
     tokens = vocabulary.encode(Performance(_end_when_struck_again(vocabulary, notes)))
-    return _cut(vocabulary, tokens, max(1, round(seconds * vocabulary.steps_per_second)))
+    heard = min(seconds, performance.duration + 1)  # the music ends before, whatever was asked for
+    return _cut(vocabulary, tokens, max(1, round(heard * vocabulary.steps_per_second)))
 
 
 def join(

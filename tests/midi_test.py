@@ -199,6 +199,10 @@ BROKEN = {
     "undefined status": (smf(track(NOTE, event(0, 0xF5), on(0, 62))), "undefined status byte"),
     "number too long": (smf(track(NOTE, b"\xff" * 5, NOTE)), "a number longer than four bytes"),
     "sysex beyond the end": (smf(track(NOTE, event(0, 0xF0, 0x7F, 1))), "truncated track"),
+    "cut within song position": (
+        smf(track(NOTE, event(480, 0xF2, 1), end=b""), num_tracks=1),
+        "truncated track",
+    ),
     "empty tempo": (smf(track(meta(0, 0x51, b""), NOTE)), "unusable tempo"),
     "tempo 0": (smf(track(tempo(0, 0), NOTE)), "unusable tempo"),
     "track length 0": (smf(track(NOTE, length=0)), None),

@@ -45,6 +45,17 @@ def test_a_short_recording_is_heard_whole():
     assert PERFORMANCE_RNN.decode(heard).notes["onset"].min() == 0
 
 
+@pytest.mark.parametrize("seconds", [1e4, 1e17, 1e308])
+def test_however_much_is_asked_for_the_whole_is_heard(seconds):
+    performance = notes((0.0, 0.1, 60, 64), (8.0, 9.0, 64, 64))
+    assert encode(performance, seconds) == NOTEBOOK.encode(performance).tolist()
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e-300])
+def test_however_little_is_asked_for_the_first_note_is_heard(seconds):
+    assert encode(notes((3.0, 3.1, 60, 64)), seconds) == [60, NOTEBOOK.shift_base]
+
+
 def test_the_pedal_holds_notes():
     pedal = np.array([(0.0, 127), (0.5, 0)], PEDAL_DTYPE)
     performance = Performance(notes((0.0, 0.1, 60, 64)).notes, pedal)
