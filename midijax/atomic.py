@@ -89,15 +89,24 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def require_text(folder: Path) -> None:
+    """Raises UserError for a name that the libraries that write into folders cannot take."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"the name '{folder}' is no text in UTF-8; choose another") from error
+
+
 def _vacant(folder: str | Path) -> Path:
     folder = Path(folder).absolute()
+    require_text(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"'{folder}' already holds something; choose another folder")
     return folder
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial-{uuid.uuid4().hex}")
+    return path.parent / f".{path.name}.partial-{uuid.uuid4().hex}"
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import io
 import logging as std_logging
 import math
 import os
@@ -34,13 +35,14 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
     for library in ("asyncio", "matplotlib"):
         std_logging.getLogger(library).setLevel(std_logging.CRITICAL)
     logging.set_verbosity(logging.FATAL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
             print(help_text(flag_values, doc))
             sys.exit(0)
-        arguments = flag_values(sys.argv, known_only=True)[1:]
-        _require_finite(flag_values)
-        code = main(arguments)
+        code = main(_parse(flag_values))
         sys.stdout.flush()
     except (UserError, flags.Error) as error:
         print(f"{_command_name()}: {error}", file=sys.stderr)
@@ -71,9 +73,25 @@ def path(text: str) -> Path:
     if not text:
         raise UserError("an empty path was given; name a file or folder ('.' is the current one)")
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
+        path.exists()  # finds names that are too long and folders that are closed
+        return path
     except RuntimeError as error:
         raise UserError(f"'{text}' names no home folder; write the path out") from error
+    except OSError as error:
+        raise UserError(f"'{text}' cannot be looked for: {error.strerror}") from error
+
+
+def _parse(flag_values: flags.FlagValues) -> list[str]:
+    """Sets the flags; returns the other arguments."""
+    try:
+        arguments = flag_values(sys.argv, known_only=True)[1:]
+    except UnicodeDecodeError as error:
+        raise UserError("--flagfile is no text; give a file with a flag on each line") from error
+    except ValueError as error:  # of a boolean flag with a value, as in --nopedal=1
+        raise UserError(str(error)) from error
+    _require_finite(flag_values)
+    return arguments
 
 
 def _require_finite(flag_values: flags.FlagValues) -> None:

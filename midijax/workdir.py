@@ -23,6 +23,7 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises UserError if another run holds it or it cannot be written to.
     """
+    atomic.require_text(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a+")

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,13 +30,20 @@ def test_a_file_is_replaced_at_once_or_kept(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "file" / "x", tmp_path / "folder"):
+    monkeypatch.chdir(tmp_path / "folder")
+    for path in (tmp_path / "file" / "x", tmp_path / "folder", Path(), Path("..")):
         with pytest.raises(UserError, match=rf"'{path}' cannot be written: .+"):
             atomic.write_text(path, "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no text in UTF-8"), atomic.new_folder(tmp_path / "\udcff"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):

@@ -101,13 +101,30 @@ def test_a_script_is_called_by_its_file(monkeypatch, flag_values, capsys):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--hands=two", "--hands=0", "--pedal=perhaps", "--mood=x", "--piece"]
+    "flag",
+    ["--hands=two", "--hands=0", "--pedal=perhaps", "--nopedal=1", "--mood=x", "--piece"],
 )
 def test_a_flag_that_does_not_parse_is_one_sentence_too(monkeypatch, flag_values, capsys, flag):
     assert run(monkeypatch, flag_values, never, flag) == 2
     printed = capsys.readouterr().err
     assert flag.strip("-").partition("=")[0] in printed
     assert "Traceback" not in printed
+
+
+def test_a_flagfile_that_is_no_text_is_one_sentence(monkeypatch, flag_values, capsys, tmp_path):
+    (tmp_path / "x.mid").write_bytes(b"\xff")
+    assert run(monkeypatch, flag_values, never, f"--flagfile={tmp_path}/x.mid") == 2
+    assert "--flagfile is no text" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_printed(monkeypatch, flag_values, capsys):
+    def main(arguments):
+        print(*arguments)
+        raise UserError(f"'{arguments[0]}' is no piece")
+
+    assert run(monkeypatch, flag_values, main, "x\udcff.mid") == 2
+    printed = capsys.readouterr()
+    assert printed.out == "x\\udcff.mid\n" and r"'x\udcff.mid'" in printed.err
 
 
 def test_other_errors_are_not_hidden(monkeypatch, flag_values):
@@ -177,6 +194,11 @@ def test_a_tilde_is_the_home_folder(monkeypatch):
     assert cli.path("music/~x") == Path("music/~x")
     with pytest.raises(UserError, match=r"'~no\.such\.user/music' names no home folder"):
         cli.path("~no.such.user/music")
+
+
+def test_a_path_that_cannot_be_is_one_sentence():
+    with pytest.raises(UserError, match=r"'a+' cannot be looked for: File name too long"):
+        cli.path("a" * 300)
 
 
 @pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "sample", "explore"])

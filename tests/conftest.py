@@ -7,12 +7,15 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX: on any machine, eight devices are eight
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
 
 from midijax import cli, compilation, model
 from midijax.checkpoint import Checkpoints
+
+hypothesis.settings.register_profile("long", max_examples=3_000)
 
 
 @pytest.fixture

@@ -31,6 +31,12 @@ def test_a_folder_that_cannot_be_made_is_named():
         pass
 
 
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no text in UTF-8"), workdir.held(tmp_path / "\udcff"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_folder_explains_itself(tmp_path):
     workdir.describe(tmp_path, config.TINY)
     assert config.from_json(json.loads((tmp_path / "config.json").read_text())) == config.TINY
