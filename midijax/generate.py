@@ -1,6 +1,6 @@
 """New performances from a trained model, in one compiled loop that stays on the device.
 
-B batch, T events, V vocabulary.
+B batch (of one device, unless said otherwise), T events, V vocabulary.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from midijax import grammar, sampling
 from midijax.config import Config
@@ -68,12 +69,14 @@ def generate(
     settings: SamplingSettings = SamplingSettings(),
     num_performances: int = 1,
     primer: np.ndarray | None = None,
-) -> list[np.ndarray]:
-    """Lets the model play.
+) -> dict[int, np.ndarray]:
+    """Lets the model play, on all devices of all processes.
 
-    Performance i draws from `fold_in(key, i)`, whatever the number of performances. Nothing
-    recompiles when only key, params, settings or the primer's events change, nor for lengths of
-    up to the same power of two of events.
+    Performance i draws from `fold_in(key, i)`, whatever the number of performances. Several are
+    the same events on any number of devices of a kind, for each device has two or more; a single
+    one may differ from the first of several, since a CPU adds up a single row in another order.
+    Nothing recompiles when only key, params, settings or the primer's events change, nor for
+    lengths of up to the same power of two of events.
 
     Args:
       params: the model's parameters.
@@ -81,33 +84,75 @@ def generate(
       config: the run they come from, for its model and its vocabulary.
       length: when a performance is done.
       settings: how events are chosen.
-      num_performances: how many to play, as one batch.
+      num_performances: how many to play, divided among the devices.
       primer: events to go on from, (events,), as from `midijax.primer.encode`; what sounds at
         their end sounds on.
 
     Returns:
-      The new events of each performance, without the primer's: int32 (events,). They lead to no
-      orphaned note-off, no overlap, no dangling velocity, and no note without length.
+      The new events of each performance that is this process's to play, by its number, without the
+      primer's: int32 (events,). They lead to no orphaned note-off, no overlap, no dangling
+      velocity, and no note without length.
 
     Raises:
       UserError: a performance count that is not positive or asks for too much memory.
     """
     vocabulary = config.vocabulary
-    num_blocks = _num_blocks(length.max_events, num_performances)
+    rows = _rows(num_performances)
+    num_blocks = _num_blocks(length.max_events, rows)
+    numbers = _share(num_performances, rows)
+    if not numbers:
+        return {}
+    num_devices = -(-len(numbers) // rows)
+    mesh = _mesh(num_devices)
+    padding = num_devices * rows - len(numbers)
     max_note_steps = max(1, int(settings.max_note_seconds * vocabulary.steps_per_second))
     tokens_BxT = _generate(
         from_config(config),
         vocabulary,
         num_blocks,
-        params,
-        jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_performances)),
+        mesh,
+        _replicate(params, mesh),
+        key,
+        np.pad(numbers, (0, padding), mode="edge"),
         _pad_primer(np.empty(0, np.int32) if primer is None else primer, vocabulary.size),
         length.max_events,
         grammar.Limits(max_note_steps, length.max_steps(vocabulary)),
         float(settings.temperature),
         settings.filters,
     )
-    return [_finish(vocabulary, row_T[row_T != PAD]) for row_T in np.asarray(tokens_BxT)]
+    return {
+        number: _finish(vocabulary, row_T[row_T != PAD])
+        for number, row_T in zip(numbers, np.asarray(tokens_BxT), strict=False)
+    }
+
+
+def _rows(num_performances: int) -> int:
+    """The performances of a device: as few as there can be, but two of several."""
+    if num_performances < 1:
+        raise UserError(f"num_performances={num_performances} must be at least 1")
+    return max(min(num_performances, 2), -(-num_performances // jax.device_count()))
+
+
+def _share(num_performances: int, rows: int) -> range:
+    """Which of them this process plays."""
+    share = rows * jax.local_device_count()
+    first = min(num_performances, share * jax.process_index())
+    return range(first, min(num_performances, first + share))
+
+
+def _mesh(num_devices: int) -> Mesh:
+    return jax.make_mesh(
+        (num_devices,),
+        ("data",),
+        axis_types=(AxisType.Auto,),
+        devices=jax.local_devices()[:num_devices],
+    )
+
+
+def _replicate(params: Any, mesh: Mesh) -> Any:
+    """Parameters from wherever they are, one device or all of a job's, to those of `mesh`."""
+    here = jax.tree.map(lambda leaf: jnp.asarray(leaf).addressable_data(0), params)
+    return jax.device_put(here, NamedSharding(mesh, PartitionSpec()))
 
 
 class _Primer(NamedTuple):
@@ -129,20 +174,41 @@ class _State(NamedTuple):
 _Loop = tuple[_State, jax.Array, jax.Array]  # also the tokens so far, BxT, and the block's number
 
 
-@functools.partial(jax.jit, static_argnames=("model", "vocabulary", "num_blocks"))
+@functools.partial(jax.jit, static_argnames=("model", "vocabulary", "num_blocks", "mesh"))
 def _generate(
     model: PerformanceRNN,
     vocabulary: EventVocabulary,
     num_blocks: int,
+    mesh: Mesh,
     params: Any,
-    keys_B: jax.Array,
+    key: jax.Array,
+    numbers_B: jax.Array,
+    *rest: Any,
+) -> jax.Array:
+    """`_play` on each device of the mesh: B the rows of all, whose performances have numbers."""
+    play = functools.partial(_play, model, vocabulary, num_blocks)
+    same, divided = PartitionSpec(), PartitionSpec("data")
+    in_specs = (same, same, divided, *(same for _ in rest))
+    on_devices = jax.shard_map(
+        play, mesh=mesh, in_specs=in_specs, out_specs=divided, check_vma=False
+    )
+    return on_devices(params, key, numbers_B, *rest)
+
+
+def _play(
+    model: PerformanceRNN,
+    vocabulary: EventVocabulary,
+    num_blocks: int,
+    params: Any,
+    key: jax.Array,
+    numbers_B: jax.Array,
     primer: _Primer,
     max_events: jax.Array,
     limits: grammar.Limits,
     temperature: jax.Array,
     filters: sampling.Filters | None,
 ) -> jax.Array:
-    """The whole batch from primer to last event, int32 (B, T), each row padded with PAD."""
+    """A device's batch from primer to last event, int32 (B, T), each row padded with PAD."""
 
     def is_done(state: _State) -> jax.Array:
         return (state.count_B >= max_events) | (state.grammar.elapsed_B >= limits.max_steps)
@@ -167,7 +233,8 @@ def _generate(
         state, _, block = loop
         return (block < num_blocks) & ~is_done(state).all()
 
-    batch_size = len(keys_B)
+    batch_size = len(numbers_B)
+    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers_B)
     weights = model.step_weights(params, batch_size)
     silence_BxT = jnp.full((batch_size, num_blocks * BLOCK_EVENTS), PAD, jnp.int32)
     state = _listen(model, vocabulary, weights, primer, batch_size)
@@ -208,14 +275,12 @@ def _listen(
     )
 
 
-def _num_blocks(max_events: int, num_performances: int) -> int:
+def _num_blocks(max_events: int, rows: int) -> int:
     """Blocks enough for `max_events`, a power of two so that few lengths compile anew."""
-    if num_performances < 1:
-        raise UserError(f"num_performances={num_performances} must be at least 1")
     num_blocks = max(MIN_BLOCKS, _power_of_two(-(-max_events // BLOCK_EVENTS)))
-    if num_performances * num_blocks * BLOCK_EVENTS > MAX_BATCH_EVENTS:
+    if rows * num_blocks * BLOCK_EVENTS > MAX_BATCH_EVENTS:
         raise UserError(
-            f"{num_performances} performances of up to {max_events} events do not fit in memory; "
+            f"{rows} performances of up to {max_events} events do not fit in a device's memory; "
             "ask for fewer or shorter ones"
         )
     return num_blocks

@@ -66,6 +66,8 @@ class Request:
 def play(loaded: Loaded, request: Request, num_performances: int, folder: Path) -> None:
     """Plays, and writes a MIDI file, a piano roll and a JSON file of each performance.
 
+    Of several processes each plays and writes its share.
+
     Raises UserError for a primer that cannot be used and a folder that cannot be written to.
     """
     vocabulary = loaded.config.vocabulary
@@ -73,7 +75,7 @@ def play(loaded: Loaded, request: Request, num_performances: int, folder: Path) 
     _make(folder)
     print(f"Playing with seed {request.seed} from {loaded.path}", flush=True)
     origin = _origin(loaded, request, heard)
-    for index, tokens in enumerate(_generate(loaded, request, num_performances, heard)):
+    for index, tokens in _generate(loaded, request, num_performances, heard).items():
         performance = primer.join(vocabulary, heard, tokens, request.include_primer)
         facts = origin | {"index": index} | _counts(vocabulary, tokens)
         facts["complete"] = _is_complete(facts, request.length, vocabulary)
@@ -82,7 +84,7 @@ def play(loaded: Loaded, request: Request, num_performances: int, folder: Path) 
 
 def _generate(
     loaded: Loaded, request: Request, num_performances: int, heard: np.ndarray
-) -> list[np.ndarray]:
+) -> dict[int, np.ndarray]:
     started = time.perf_counter()
     key = jax.random.key(request.seed)
     batch = generate.generate(
@@ -95,7 +97,7 @@ def _generate(
         heard,
     )
     took = time.perf_counter() - started
-    num_events = sum(len(tokens) for tokens in batch)
+    num_events = sum(map(len, batch.values()))
     print(f"{num_events} events in {took:.1f} s, {num_events / took:.0f} a second")
     return batch
 
