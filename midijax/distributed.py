@@ -12,17 +12,18 @@ Elsewhere three flags say it; the process with the id 0 listens at the address:
 
 import atexit
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from midijax import cli
@@ -31,7 +32,7 @@ from midijax.stopping import TRY_AGAIN, StopRequest
 
 JOIN_SECONDS = 300  # until all processes must have come
 HEARTBEAT_SECONDS = 60  # without a sign of life until a process counts as dead, and all end
-LAST_WORDS_SECONDS = 3  # from an error of process 0 to its end, which ends the others at once
+LAST_WORDS_SECONDS = 3  # from an error of the primary to its end, which ends the others at once
 _PLACE = ("coordinator_address", "num_processes", "process_id")
 
 
@@ -58,8 +59,55 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Those of a job, of which this is one.
+
+    Attributes:
+      index: which, from 0 on.
+      count: how many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it is this one that writes and tells what all have come to."""
+        return self.index == 0
+
+    @contextlib.contextmanager
+    def primary_first(self) -> Iterator[None]:
+        """Runs its block in the primary, then in the others: what it makes, they find."""
+        if not self.is_primary:
+            self._meet()
+        yield
+        if self.is_primary and self.count > 1:
+            self._meet()
+
+    def of_primary(self, number: int) -> int:
+        """The number that the primary has; below 2^32."""
+        if self.count == 1:
+            return number
+        from jax.experimental import multihost_utils
+
+        return int(multihost_utils.broadcast_one_to_all(np.uint32(number)))
+
+    def stop_request(self) -> StopRequest:
+        """Notes requests to stop, whichever process they reach; all are told so at the same call.
+
+        They must ask equally often.
+        """
+        return StopRequest() if self.count == 1 else _SharedStopRequest()
+
+    def _meet(self) -> None:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("midijax")
+
+
 @contextlib.contextmanager
-def joined(flag_values: flags.FlagValues, stop_together: bool = False) -> Iterator[None]:
+def joined(flag_values: flags.FlagValues, stop_together: bool = False) -> Iterator[Processes]:
     """Runs its block as one of the processes that the flags name; alone if they name none.
 
     All leave the block together. If one fails in it, that one ends at once, and the others as soon
@@ -75,53 +123,43 @@ def joined(flag_values: flags.FlagValues, stop_together: bool = False) -> Iterat
     """
     place = _place(flag_values)
     if place is None:
-        yield
+        yield Processes()
         return
     import jax  # after --help and bad flags
-    from jax.experimental import multihost_utils
 
     jax.config.update("jax_enable_preemption_service", stop_together)
     _join(place)
+    processes = Processes(jax.process_index(), jax.process_count())
     try:
-        yield
-        multihost_utils.sync_global_devices("the end")
+        yield processes
+        processes._meet()
     except BaseException as error:
-        atexit.register(_end, _exit_code(error))
+        atexit.register(_end, _exit_code(error), processes.is_primary)
         raise
 
 
-def stop_request() -> AbstractContextManager[Callable[[int], bool]]:
-    """A block in which Ctrl-C and SIGTERM are noted; it gives what a loop asks whether to stop.
+class _SharedStopRequest(StopRequest):
+    """JAX's agreement when to stop. It hears SIGTERM itself, so Ctrl-C is handed on as that."""
 
-    The loop asks at each turn, with the turn's number. The processes of a job all ask, and are told
-    to stop at the same turn, whichever of them got the signal.
-    """
-    import jax
+    _signals = (signal.SIGINT,)
 
-    return StopRequest() if jax.process_count() == 1 else _SharedStopRequest()
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls = 0
 
-
-class _SharedStopRequest:
-    """JAX's agreement on a turn, of which SIGTERM reminds it; Ctrl-C is handed on as SIGTERM.
-
-    JAX has put its own handler in SIGTERM's place. A second Ctrl-C ends the program at once.
-    """
-
-    def __call__(self, turn: int) -> bool:
-        """Whether to stop; True at one turn only."""
+    def __call__(self) -> bool:
+        """Whether to stop; True once, within a second or two of a request."""
         from jax.experimental import multihost_utils
 
-        return multihost_utils.reached_preemption_sync_point(turn)
+        self._calls += 1
+        return multihost_utils.reached_preemption_sync_point(self._calls)
 
-    def __enter__(self) -> "_SharedStopRequest":
-        self._previous: Any = signal.signal(signal.SIGINT, self._hand_on)
-        return self
+    @contextlib.contextmanager
+    def breaks_off(self) -> Iterator[None]:
+        """Breaks nothing off, for the processes would part ways: a request waits for the end."""
+        yield
 
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._previous)
-
-    def _hand_on(self, _number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
@@ -144,22 +182,7 @@ def _place(flag_values: flags.FlagValues) -> dict[str, Any] | None:
     require(valid, "--coordinator_address", address, "HOST:PORT, as in 10.0.0.1:2000")
     require(count >= 1, "--num_processes", count, "at least 1")
     require(0 <= index < count, "--process_id", index, f"from 0 to {count - 1}, one for each")
-    if index == 0:
-        _check_free(int(port))
     return given
-
-
-def _check_free(port: int) -> None:
-    """Raises UserError if process 0 cannot listen at the port; JAX may crash then."""
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    try:
-        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
-    except OSError as error:
-        raise UserError(
-            f"process 0 cannot listen at port {port} of --coordinator_address: {error.strerror}; "
-            "choose another port"
-        ) from error
 
 
 def _spoken(names: tuple[str, ...] | list[str]) -> str:
@@ -171,6 +194,8 @@ def _join(place: dict[str, Any]) -> None:
     import jax
 
     where = place.get("coordinator_address", "the address that the job names")
+    if place.get("process_id") == 0:
+        _check_free(int(where.rpartition(":")[2]))
     give_up = threading.Timer(JOIN_SECONDS, _give_up, [where])  # JAX itself would abort
     give_up.daemon = True
     give_up.start()
@@ -185,6 +210,19 @@ def _join(place: dict[str, Any]) -> None:
         raise UserError(f"cannot join other processes at {where}: {reason}") from error
     finally:
         give_up.cancel()
+
+
+def _check_free(port: int) -> None:
+    """Raises UserError if process 0 cannot listen at the port; JAX may crash then."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        raise UserError(
+            f"process 0 cannot listen at port {port} of --coordinator_address: {error.strerror}; "
+            "choose another port"
+        ) from error
 
 
 def _give_up(where: str) -> None:
@@ -203,12 +241,10 @@ def _exit_code(error: BaseException) -> int:
     return cli.INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _end(code: int) -> None:
+def _end(code: int, is_primary: bool) -> None:
     """Ends a process that failed; JAX would have it wait for the others, and abort."""
-    import jax
-
     sys.stdout.flush()
     sys.stderr.flush()
-    if jax.process_index() == 0:
+    if is_primary:
         time.sleep(LAST_WORDS_SECONDS)
     os._exit(code)

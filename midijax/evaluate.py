@@ -8,6 +8,9 @@ the first note to the last, and over crops of 2048 events, before each of which 
   python -m midijax.evaluate                       (the model that train makes if given nothing)
   python -m midijax.evaluate --workdir=runs/mine --data=runs/data/mine --json=scores.json
   python -m midijax.evaluate --workdir=runs/mine --data=my_recordings --max_events=6000
+
+The work is divided among all devices; started on several hosts with --distributed, among those of
+all, if all of them see the --workdir and the --data.
 """
 
 import dataclasses
@@ -22,7 +25,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from midijax import atomic, cli, config, corpus, midi, outputs, sources
+from midijax import atomic, cli, config, corpus, distributed, midi, outputs, sources
 from midijax.errors import UserError
 from midijax.events import KIND_NAMES, EventVocabulary
 from midijax.performance import Performance
@@ -75,6 +78,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
     upper_bound=2**16,
     flag_values=FLAGS,
 )
+distributed.define_flags(FLAGS)
 
 Skipped = list[tuple[str, str]]
 
@@ -86,8 +90,21 @@ def main(arguments: list[str]) -> None:
     json_path = None if _JSON.value is None else cli.path(_JSON.value)
     if json_path:
         outputs.require_file("json", json_path, inputs=given)
-    from midijax import checkpoint, metrics, model  # JAX, after --help and bad flags
+    with distributed.joined(FLAGS) as processes:
+        report = _measure(progress=processes.is_primary)
+        if processes.is_primary:
+            print(table(report))
+            if json_path:
+                text = json.dumps(report, indent=2, allow_nan=False)
+                atomic.write_text(json_path, text + "\n")
+
+
+def _measure(progress: bool) -> dict[str, Any]:
+    import jax  # after --help and bad flags
+
+    from midijax import checkpoint, metrics, model
     from midijax.compilation import enable_compile_cache
+    from midijax.train_step import data_mesh
 
     enable_compile_cache()
     loaded = checkpoint.load(cli.path(_WORKDIR.value))
@@ -96,11 +113,17 @@ def main(arguments: list[str]) -> None:
     sequences = _sequences(_performances(data, _SPLIT.value, skipped), vocabulary)
     scores = {
         protocol: metrics.score(
-            network, loaded.params, pieces, vocabulary, _BATCH_SIZE.value, progress=True
+            network,
+            jax.device_get(loaded.params),
+            pieces,
+            vocabulary,
+            _BATCH_SIZE.value,
+            mesh=data_mesh(),
+            progress=progress,
         ).to_json()
         for protocol, pieces in (("whole", sequences), ("crops", metrics.crops(sequences)))
     }
-    report = {
+    return {
         "checkpoint": str(loaded.path),
         "step": loaded.step,
         "data": str(data),
@@ -111,9 +134,6 @@ def main(arguments: list[str]) -> None:
         **scores,
         "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
     }
-    print(table(report))
-    if json_path:
-        atomic.write_text(json_path, json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
 def table(report: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def score(
 
     Args:
       model: the network; it predicts event t from START and the events before t.
-      params: its parameters; on a mesh, replicated.
+      params: its parameters; with a mesh, replicated over it or on the host.
       sequences: event ids, each of shape (events,); empty ones count for nothing.
       vocabulary: the meaning of the ids.
       batch_size: the most rows scored at once; on a mesh rounded up to a multiple of its devices.
@@ -192,6 +192,8 @@ def _sum_chunks(
 ) -> np.ndarray:
     """Nats and correct guesses by kind, float64 (2, K); later chunks run while a sum is fetched."""
     score_chunk = _compiled(model, mesh)
+    if mesh is not None:
+        params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
     carry = jax.tree.map(
         lambda x_LxBxH: _place(np.asarray(x_LxBxH), mesh, batch_axis=1),
         model.initial_carry(len(streams.inputs)),

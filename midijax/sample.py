@@ -6,13 +6,17 @@ says how it was made. The same seed gives the same music.
     python -m midijax.sample
     python -m midijax.sample --num_performances=8 --seconds=60 --seed=1 --temperature=0.95
     python -m midijax.sample --primer=my_playing.mid --primer_seconds=10
+
+The performances are divided among all devices. Started on several hosts with --distributed, with a
+--workdir that all of them see, each plays and writes its share.
 """
 
 import secrets
+from pathlib import Path
 
 from absl import flags
 
-from midijax import cli, config, outputs
+from midijax import cli, config, distributed, outputs
 from midijax.errors import UserError, require
 
 DEFAULT_SECONDS = 30.0
@@ -96,6 +100,7 @@ _PRIMER_SECONDS = flags.DEFINE_float(
 _INCLUDE_PRIMER = flags.DEFINE_bool(
     "include_primer", True, "Whether the files begin with the primer.", flag_values=FLAGS
 )
+distributed.define_flags(FLAGS)
 
 
 def main(arguments: list[str]) -> None:
@@ -104,6 +109,12 @@ def main(arguments: list[str]) -> None:
     _check_primer()
     folder = cli.path(_OUTPUT_DIR.value)
     outputs.require_folder("output_dir", folder)
+    seed = secrets.randbelow(config.MAX_SEED + 1) if _SEED.value is None else _SEED.value
+    with distributed.joined(FLAGS) as processes:
+        _play(processes.of_primary(seed), folder)
+
+
+def _play(seed: int, folder: Path) -> None:
     from midijax import checkpoint, playing  # JAX and Matplotlib, after --help and bad flags
     from midijax.compilation import enable_compile_cache
     from midijax.sampling import SamplingSettings
@@ -117,7 +128,7 @@ def main(arguments: list[str]) -> None:
         max_note_seconds=_MAX_NOTE_SECONDS.value,
     )
     request = playing.Request(
-        seed=secrets.randbelow(config.MAX_SEED + 1) if _SEED.value is None else _SEED.value,
+        seed=seed,
         seconds=_seconds(),
         num_events=_NUM_EVENTS.value,
         settings=settings,

@@ -22,13 +22,15 @@ class StopRequest:
     in the middle of a long computation, where Python itself would not hear of it.
     """
 
+    _signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+
     def __init__(self) -> None:
         self._received = False
         self._breaks_off = False
         self._previous: dict[signal.Signals, Any] = {}
 
-    def __call__(self, _dispatch: int = 0) -> bool:
-        """Whether to stop; where several processes must agree, after which dispatch counts."""
+    def __call__(self) -> bool:
+        """Whether to stop."""
         return self._received
 
     @contextlib.contextmanager
@@ -46,8 +48,10 @@ class StopRequest:
         heard, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
         self._previous_pipe = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
-        threading.Thread(target=_leave_at_the_second, args=(heard,), daemon=True).start()
-        for number in _REQUESTS:
+        threading.Thread(
+            target=_leave_at_the_second, args=(heard, self._signals), daemon=True
+        ).start()
+        for number in self._signals:
             self._previous[number] = signal.signal(number, self._note)
         return self
 
@@ -63,15 +67,14 @@ class StopRequest:
             raise Stopped
 
 
-def _leave_at_the_second(heard: int) -> None:
+def _leave_at_the_second(heard: int, requests: tuple[signal.Signals, ...]) -> None:
     """Reads the numbers of signals as they come, until there are no more or two are requests."""
     received = 0
     while number := os.read(heard, 1):
-        received += number[0] in _REQUESTS
+        received += number[0] in requests
         if received == 2:
             os._exit(_KILLED_BY + number[0])
     os.close(heard)
 
 
-_REQUESTS = (signal.SIGINT, signal.SIGTERM)
 _KILLED_BY = 128  # a shell's exit code for a signal, less its number

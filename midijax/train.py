@@ -9,17 +9,22 @@ command again and it goes on where it stopped. A second one ends it at once, als
   python -m midijax.train --workdir=runs/mine --data=runs/data/mine \\
       --config=experiments/performance_rnn.py
 
+One process uses all devices of its machine. Started on several hosts with --distributed, with a
+--workdir and --data that all of them see, the processes are one run.
+
 Any field of the config can be set on the command line, as in --config.num_steps=500 or
 --config.model.hidden_size=256; midijax/config.py says what each means.
 """
 
+import contextlib
 from pathlib import Path
 
 from absl import flags
 
-from midijax import cli, config, config_flags, corpus, etudes, workdir
+from midijax import cli, config, config_flags, corpus, distributed, etudes, workdir
 from midijax.config import Config
 from midijax.corpus import Recording
+from midijax.distributed import Processes
 from midijax.stopping import TRY_AGAIN, StopRequest
 
 VALIDATION_ETUDES = 10
@@ -50,6 +55,7 @@ _PROFILE_STEPS = flags.DEFINE_integer(
     upper_bound=10_000,
     flag_values=FLAGS,
 )
+distributed.define_flags(FLAGS)
 
 
 def main(arguments: list[str]) -> int:
@@ -61,29 +67,43 @@ def main(arguments: list[str]) -> int:
         chosen = config_flags.load(cli.path(_CONFIG.value))
     chosen = config_flags.override(chosen, arguments)
     folder = cli.path(_WORKDIR.value).absolute()
-    with StopRequest() as stop_requested, workdir.held(folder):
-        return _train(folder, chosen, data or _write_etudes(folder / "etudes"), stop_requested)
+    with (
+        distributed.joined(FLAGS, stop_together=True) as processes,
+        processes.stop_request() as stop_requested,
+        workdir.held(folder) if processes.is_primary else contextlib.nullcontext(),
+    ):
+        with processes.primary_first():
+            data = data or _write_etudes(folder / "etudes")
+        return _train(folder, chosen, data, processes, stop_requested)
 
 
-def _train(folder: Path, chosen: Config, data: Path, stop_requested: StopRequest) -> int:
+def _train(
+    folder: Path, chosen: Config, data: Path, processes: Processes, stop_requested: StopRequest
+) -> int:
     from midijax.compilation import enable_compile_cache  # JAX, after --help and bad flags
     from midijax.training import Trainer
 
     enable_compile_cache()
     trainer = Trainer(folder, chosen, data)
-    workdir.describe(folder, chosen)
+    tell = print if processes.is_primary else _be_silent
+    if processes.is_primary:
+        workdir.describe(folder, chosen)
     if trainer.is_finished:
-        print(f"{folder} is trained: all {trainer.step:,} steps are done.")
+        tell(f"{folder} is trained: all {trainer.step:,} steps are done.")
     else:
-        print(f"Training in {folder}, from step {trainer.step:,} to {chosen.num_steps:,}.")
+        tell(f"Training in {folder}, from step {trainer.step:,} to {chosen.num_steps:,}.")
         if not trainer.run(stop_requested, _PROFILE_STEPS.value):
-            print(
+            tell(
                 f"Stopped and saved at step {trainer.saved_step:,}; "
                 "the same command goes on from there."
             )
             return TRY_AGAIN
-    print(f"Let it play: python -m midijax.sample --workdir={_WORKDIR.value}")
+    tell(f"Let it play: python -m midijax.sample --workdir={_WORKDIR.value}")
     return 0
+
+
+def _be_silent(text: str) -> None:
+    """What the primary tells, the others need not repeat."""
 
 
 def _write_etudes(folder: Path) -> Path:

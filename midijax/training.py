@@ -1,4 +1,7 @@
-"""A training run: compiled steps one after the other, validation, samples, checkpoints."""
+"""A training run: compiled steps one after the other, validation, samples, checkpoints.
+
+Several processes take the same steps; the primary alone writes and tells what came of them.
+"""
 
 import contextlib
 import time
@@ -44,6 +47,7 @@ class Trainer:
         self._workdir = workdir
         self._config = config
         self._mesh = data_mesh()
+        self._is_primary = jax.process_index() == 0
         self._network = model.from_config(config)
         self._train_steps = make_train_steps(config, self._network, self._mesh)
         self._batches = input_pipeline.training_batches(corpus_folder, config)
@@ -89,11 +93,19 @@ class Trainer:
         config = self._config
         with (
             contextlib.closing(self._checkpoints),
-            MetricWriter(self._workdir, self._step) as self._writer,
+            MetricWriter(self._workdir, self._step)
+            if self._is_primary
+            else contextlib.nullcontext() as self._writer,
             Health(self._workdir, self._events_per_step, self._step) as self._health,
-            Profile(self._workdir / "profile", profile_steps) as self._profile,
+            Profile(
+                self._workdir / "profile", profile_steps if self._is_primary else 0
+            ) as self._profile,
             progress.bar(
-                total=config.num_steps, initial=self._step, desc="training", unit="step"
+                total=config.num_steps,
+                initial=self._step,
+                desc="training",
+                unit="step",
+                disable=not self._is_primary,
             ) as self._bar,
         ):
             return self._loop(stop_requested or StopRequest())
@@ -106,7 +118,7 @@ class Trainer:
             return False
         self._speed.restart(self._step)
         while self._step < config.num_steps:
-            if stop_requested(self._step // config.steps_per_dispatch):
+            if stop_requested():
                 self._save_if_sound()
                 return False
             self._dispatch()
@@ -145,6 +157,8 @@ class Trainer:
                 self._roll_back(step, report)
 
     def _log(self, step: int, report: Report) -> None:
+        if not self._writer:
+            return
         values = {name: float(value) for name, value in report._asdict().items()}
         del values["skipped_in_a_row"]
         events_per_second = self._speed.since_last(step)
@@ -231,24 +245,27 @@ class Trainer:
             self._validation,
             self._config.vocabulary,
             mesh=self._mesh,
-            progress=True,
+            progress=self._is_primary,
         )
         values = {METRIC: scores.nats_per_event, "accuracy": scores.accuracy}
-        self._writer.write(self._step, **{f"validation_{name}": values[name] for name in values})
+        if self._writer:
+            validation = {f"validation_{name}": value for name, value in values.items()}
+            self._writer.write(self._step, **validation)
         self._tell(f"validation {scores.nats_per_event:.4f} nats/event")
         return values
 
     def _write_sample(self) -> None:
         length = Length(seconds=self._config.sample_seconds)
         key = jax.random.key(self._config.seed)
-        tokens = generate(self._state.params, key, self._config, length)[0]
-        performance = self._config.vocabulary.decode(tokens)
-        path = self._workdir / "samples" / f"step-{self._step:07}.mid"
-        midi.write(performance, path)
-        plots.piano_roll(performance, path.with_suffix(".png"), f"step {self._step:,}")
+        for tokens in generate(self._state.params, key, self._config, length).values():
+            performance = self._config.vocabulary.decode(tokens)
+            path = self._workdir / "samples" / f"step-{self._step:07}.mid"
+            midi.write(performance, path)
+            plots.piano_roll(performance, path.with_suffix(".png"), f"step {self._step:,}")
 
     def _tell(self, text: str) -> None:
-        self._bar.write(log.line(self._step, text))
+        if self._is_primary:
+            self._bar.write(log.line(self._step, text))
 
     @property
     def _events_per_step(self) -> int:
