@@ -205,7 +205,12 @@ def _join(place: dict[str, Any]) -> None:
             initialization_timeout=2 * JOIN_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
-    except (ValueError, RuntimeError, OSError) as error:
+    except ValueError as error:
+        raise UserError(
+            f"--distributed finds no job here ({error}); start the command by Slurm, Kubernetes, "
+            f"Open MPI or on a TPU pod, or give {_spoken(_PLACE)}"
+        ) from error
+    except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot join other processes at {where}: {reason}") from error
     finally:
