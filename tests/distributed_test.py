@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from midijax import cli, corpus, distributed, etudes, evaluate, sample, train
+from midijax.config import Config, ModelConfig
+from midijax.events import PERFORMANCE_RNN
 from midijax.stopping import TRY_AGAIN
 
 NUM_STEPS = 40
@@ -171,6 +173,47 @@ def test_a_run_is_handed_from_layout_to_layout_and_stays_the_same(data, tmp_path
     ours, theirs = losses(workdir), losses(tmp_path / "unbroken")
     assert list(ours) == list(theirs) == list(range(1, NUM_STEPS + 1))
     np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, save_run):
+    config = Config(vocabulary=PERFORMANCE_RNN, model=ModelConfig(num_layers=1, hidden_size=8))
+    return save_run(tmp_path_factory.mktemp("trained"), config)
+
+
+@pytest.fixture
+def run_by_two(run_command):
+    """Runs a command alone and by two processes, each with its own output flag."""
+
+    def run(command, flags, alone, together):
+        port = free_port()
+        line = [sys.executable, "-m", command.__name__, *flags, together]
+        processes = [subprocess.Popen([*line, *flags_for(i, 2, port)]) for i in range(2)]
+        assert run_command(command, *flags, alone)[0] == 0
+        assert [process.wait(timeout=90) for process in processes] == [0, 0]
+
+    return run
+
+
+def test_two_processes_play_what_one_plays(run_by_two, trained, tmp_path):
+    flags = [f"--workdir={trained}", "--num_performances=3", "--num_events=40", "--seed=1"]
+    folders = [tmp_path / "alone", tmp_path / "together"]
+    run_by_two(sample, flags, *(f"--output_dir={folder}" for folder in folders))
+    alone, together = (
+        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders
+    )
+    assert len(alone) == 9 and together == alone
+
+
+def test_two_processes_measure_what_one_measures(run_by_two, trained, data, tmp_path):
+    flags = [f"--workdir={trained}", f"--data={data}", "--max_events=500"]
+    files = [tmp_path / "alone.json", tmp_path / "together.json"]
+    run_by_two(evaluate, flags, *(f"--json={file}" for file in files))
+    alone, together = (json.loads(file.read_text()) for file in files)
+    for protocol in ("whole", "crops"):
+        assert together[protocol]["events"] == alone[protocol]["events"] == 500
+        for ratio in ("nats_per_event", "accuracy"):
+            assert together[protocol][ratio] == pytest.approx(alone[protocol][ratio], rel=1e-6)
 
 
 def test_without_the_others_it_gives_up_and_says_so(data, tmp_path):

@@ -2,6 +2,10 @@
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +32,9 @@ def params_of(network):
 def play(length, settings=SamplingSettings(), vocabulary=VOCABULARY, seed=1, count=1, **kwargs):
     config = dataclasses.replace(CONFIG, vocabulary=vocabulary)
     params, key = params_of(model.from_config(config)), jax.random.key(seed)
-    return generate.generate(params, key, config, length, settings, count, **kwargs)
+    batch = generate.generate(params, key, config, length, settings, count, **kwargs)
+    assert list(batch) == list(range(count))
+    return list(batch.values())
 
 
 def steps_in(vocabulary, tokens):
@@ -98,6 +104,49 @@ def test_a_seed_gives_the_same_music_whatever_the_batch_and_what_was_compiled():
     other = play(Length(seconds=4), seed=2, count=3)
     assert again[0].tobytes() == first[0].tobytes()
     assert other[0].tobytes() != first[0].tobytes()
+
+
+BATCHES = (1, 5, 17)
+
+
+def play_batches():
+    return [play(Length(num_events=80), count=count)[i] for count in BATCHES for i in range(count)]
+
+
+def test_any_number_of_devices_plays_the_same(tmp_path):
+    program = (
+        "import sys, jax, numpy as np\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import generate_test\n"
+        "assert jax.device_count() == 8\n"
+        "np.savez(sys.argv[2], *generate_test.play_batches())"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, Path(__file__).parent, tmp_path / "played.npz"],
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        check=True,
+    )
+    with np.load(tmp_path / "played.npz") as played:
+        theirs = [played[name] for name in played]
+    ours = play_batches()
+    assert len(ours) == len(theirs) == sum(BATCHES)
+    assert [tokens.tobytes() for tokens in ours] == [tokens.tobytes() for tokens in theirs]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 40])
+@pytest.mark.parametrize(("processes", "devices"), [(1, 1), (2, 1), (2, 4), (3, 8)])
+def test_each_performance_is_one_processs_to_play(monkeypatch, count, processes, devices):
+    monkeypatch.setattr("jax.device_count", lambda: processes * devices)
+    monkeypatch.setattr("jax.local_device_count", lambda: devices)
+    rows = generate._rows(count)
+    shares = []
+    for process in range(processes):
+        monkeypatch.setattr("jax.process_index", lambda process=process: process)
+        share = generate._share(count, rows)
+        assert len(share) <= rows * devices
+        shares += share
+    assert shares == list(range(count))
+    assert rows >= min(count, 2)
 
 
 def test_every_event_of_every_performance_has_a_number_of_its_own():
