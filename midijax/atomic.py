@@ -3,33 +3,30 @@
 import contextlib
 import fcntl
 import glob
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from midijax import remote
 from midijax.errors import UserError
 
 _LOCK = ".lock"  # in a folder being written
 
 
 @contextlib.contextmanager
-def new_file(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path` that takes its name if the block ends well.
+def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path whose file becomes `path` if the block ends well.
 
-    Folders on the way to `path` are made. Raises UserError where it cannot be written.
+    It may be in a bucket. Folders on the way to it are made. UserError where it cannot be written.
     """
-    path = Path(path)
-    partial = _partial(path)
+    new = remote.new_object if remote.is_remote(path) else _new_local_file
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
+        with new(path) as partial:
+            yield partial
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def remove_partials(folder: Path) -> None:
@@ -105,11 +102,24 @@ def _vacant(folder: str | Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def _new_local_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    path = Path(path)
+    partial = _partial(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
 def _partial(path: Path) -> Path:
     return path.parent / f".{path.name}.partial-{uuid.uuid4().hex}"
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> UserError:
     return UserError(f"'{path}' cannot be written: {error.strerror or error}")
 
 

@@ -20,7 +20,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from midijax import checksums
+from midijax import checksums, mirror, remote
 from midijax import config as config_lib
 from midijax import model as model_lib
 from midijax.checksums import Damage
@@ -74,7 +74,7 @@ class Checkpoints:
       corpus: the fingerprint of what the run trains on, saved likewise.
     """
 
-    def __init__(self, workdir: str | Path, config: Config, corpus: str):
+    def __init__(self, workdir: Path, config: Config, corpus: str):
         """Opens (or makes) the workdir's checkpoint folder.
 
         Damaged checkpoints are named on standard error and moved to the workdir's folder
@@ -203,12 +203,17 @@ class Checkpoints:
             self._saving.unlink()
 
 
-def load(workdir: str | Path) -> Loaded:
+def load(workdir: Path) -> Loaded:
     """The best checkpoint of a run, or the latest if none was validated.
 
     Damaged ones are named on standard error and passed over; raises UserError if none is sound.
     """
-    folder = _folder(workdir)
+    with mirror.checkpoints(workdir, except_item="optimizer") as local:
+        loaded = _load(workdir, _folder(local))
+    return dataclasses.replace(loaded, path=_folder(workdir) / str(loaded.step))
+
+
+def _load(workdir: Path, folder: Path) -> Loaded:
     if not folder.is_dir():
         raise UserError(
             f"'{workdir}' holds no checkpoint; train one with: "
@@ -340,8 +345,8 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
 
 
-def _folder(workdir: str | Path) -> Path:
-    return Path(workdir).absolute() / "checkpoints"
+def _folder(workdir: Path) -> Path:
+    return (workdir if remote.is_remote(workdir) else workdir.absolute()) / mirror.CHECKPOINTS
 
 
 def _loss(metrics: dict[str, float]) -> float:

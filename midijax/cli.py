@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import importlib.util
 import io
 import logging as std_logging
 import math
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from midijax import remote
 from midijax.errors import UserError
 
 BAD_INPUT = 2
@@ -69,9 +71,14 @@ def reject(arguments: list[str], known: Iterable[str]) -> None:
 
 
 def path(text: str) -> Path:
-    """The path that a flag or an argument names, `~` standing for the home folder."""
+    """The path that a flag or an argument names, `~` standing for the home folder.
+
+    Of `gs://…` and `s3://…` it is the path in the bucket; UserError where these cannot be read.
+    """
     if not text:
         raise UserError("an empty path was given; name a file or folder ('.' is the current one)")
+    if remote.is_remote(text):
+        return _path_in_bucket(text)
     try:
         path = Path(text).expanduser()
         path.exists()  # finds names that are too long and folders that are closed
@@ -92,6 +99,16 @@ def _parse(flag_values: flags.FlagValues) -> list[str]:
         raise UserError(str(error)) from error
     _require_finite(flag_values)
     return arguments
+
+
+def _path_in_bucket(url: str) -> Path:
+    scheme, _, place = url.partition("://")
+    if not (place.strip("/") and url.isprintable()):
+        raise UserError(f"{url!r} names nothing in a bucket; write {scheme}://BUCKET/FOLDER")
+    client = remote.CLIENTS[scheme]
+    if importlib.util.find_spec(client) is None:
+        raise UserError(f"'{url}' needs {client}: pip install 'midijax[{remote.EXTRAS[scheme]}]'")
+    return remote.path(url)
 
 
 def _require_finite(flag_values: flags.FlagValues) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from midijax import atomic, cli, config, corpus, distributed, midi, outputs, sources
+from midijax import atomic, cli, config, corpus, distributed, midi, mirror, outputs, remote, sources
 from midijax.errors import UserError
 from midijax.events import KIND_NAMES, EventVocabulary
 from midijax.performance import Performance
@@ -181,13 +181,14 @@ def _data() -> Path:
     else:
         data = cli.path(_DATA.value)
         missing = f"--data={data} does not exist; name a prepared corpus or MIDI files"
-    if not data.exists():
+    if not (remote.is_remote(data) or data.exists()):
         raise UserError(missing)
     return data
 
 
 def _performances(data: Path, split: str, skipped: Skipped) -> Iterator[Performance]:
     """The performances of a prepared corpus, or of MIDI files; fills `skipped` (file, reason)."""
+    data = mirror.fetched(data)
     if (data / corpus.MANIFEST).exists():
         records = corpus.open_split(data, split)
         yield from (corpus.unpack(records[index])[1] for index in range(len(records)))

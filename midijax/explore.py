@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from midijax import atomic, cli, etudes, midi, outputs, progress, sources, workers
+from midijax import atomic, cli, etudes, midi, mirror, outputs, progress, sources, workers
 from midijax.errors import UserError
 from midijax.performance import NUM_PITCHES
 from midijax.sources import Source
@@ -57,7 +57,8 @@ def main(arguments: list[str]) -> None:
     """Surveys what the arguments name."""
     cli.reject([argument for argument in arguments if argument.startswith("-")], FLAGS)
     paths = [cli.path(argument) for argument in arguments]
-    found = {source.name: source for path in paths for source in sources.find(path, str(path))}
+    places = ((mirror.fetched(path), str(path)) for path in paths)
+    found = {source.name: source for place in places for source in sources.find(*place)}
     json_path, plots_dir = _outputs([*paths, *map(Path, found)])
     catalogue = Catalogue()
     files = list(found.values())

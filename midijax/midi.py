@@ -134,7 +134,7 @@ def write(performance: Performance, path: str | os.PathLike[str]) -> None:
         track.append(message)
         now = tick
     midi_file = mido.MidiFile(type=0, ticks_per_beat=WRITTEN_TICKS_PER_BEAT, tracks=[track])
-    with atomic.new_file(Path(path)) as partial:
+    with atomic.new_file(path) as partial:
         midi_file.save(partial)
 
 

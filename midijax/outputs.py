@@ -6,12 +6,15 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from midijax import remote
 from midijax.errors import UserError
 
 
 def require_file(flag: str, path: Path, inputs: Iterable[Path] = ()) -> None:
     """Raises UserError if the flag's file cannot be written, or only over an input or a device."""
     with _told(flag, path):
+        if remote.is_remote(path):
+            return remote.check_writable(path.parent)
         if path.is_dir():
             raise UserError(f"--{flag}={path} is a folder; name a file in it")
         if path.exists() and not path.is_file():
@@ -24,6 +27,8 @@ def require_file(flag: str, path: Path, inputs: Iterable[Path] = ()) -> None:
 def require_folder(flag: str, path: Path) -> None:
     """Raises UserError if no file can be written into the flag's folder, there already or not."""
     with _told(flag, path):
+        if remote.is_remote(path):
+            return remote.check_writable(path)
         _write_nameless_file(path.absolute())
 
 
@@ -42,7 +47,7 @@ def _told(flag: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"--{flag}={path} cannot be written: {error.strerror}; name another place"
+            f"--{flag}={path} cannot be written: {error.strerror or error}; name another place"
         ) from error
 
 

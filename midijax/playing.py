@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import midijax
-from midijax import atomic, generate, midi, plots, primer
+from midijax import atomic, generate, midi, mirror, plots, primer, remote
 from midijax.checkpoint import Loaded
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, EventVocabulary
@@ -60,7 +60,9 @@ class Request:
         """The events that are heard first, int32 (events,); none without a primer."""
         if self.primer is None:
             return np.empty(0, np.int32)
-        return primer.encode(vocabulary, midi.read(self.primer), self.primer_seconds)
+        return primer.encode(
+            vocabulary, midi.read(mirror.fetched(self.primer)), self.primer_seconds
+        )
 
 
 def play(loaded: Loaded, request: Request, num_performances: int, folder: Path) -> None:
@@ -153,6 +155,8 @@ def _write(stem: Path, performance: Performance, facts: dict[str, Any]) -> None:
 
 
 def _make(folder: Path) -> None:
+    if remote.is_remote(folder):
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

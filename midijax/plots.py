@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,6 +184,6 @@ def _save(figure: Figure, axes: Axes, path: str | os.PathLike[str], title: str) 
     """Writes the PNG, without date or version."""
     readable = " ".join(title.encode(errors="replace").decode().split())[:LONGEST_TITLE]
     axes.set_title(readable, loc="left", color=INK, fontsize=11, parse_math=False)
-    with atomic.new_file(Path(path)) as partial, warnings.catch_warnings():
+    with atomic.new_file(path) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # in a title of any script
         FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})

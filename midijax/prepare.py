@@ -35,6 +35,7 @@ from midijax import (
     corpus,
     download,
     etudes,
+    mirror,
     outputs,
     parts,
     progress,
@@ -136,7 +137,8 @@ def main(arguments: list[str]) -> None:
     if _DATASET.value:
         outputs.require_folder("cache_dir", cli.path(_CACHE_DIR.value))
     try:
-        manifest = _prepare(inputs, output_dir, engine)
+        with mirror.new_folder(output_dir, last=corpus.MANIFEST) as local:
+            manifest = _prepare(inputs, local, engine)
     except KeyboardInterrupt:
         print("What is finished is kept: the same command goes on from there.", file=sys.stderr)
         raise
@@ -205,9 +207,10 @@ def _download() -> Path:
 
 
 def _read_files(inputs: list[Path], folder: Path, engine: Engine) -> Iterator[Reading]:
+    places = [mirror.fetched(path) for path in inputs]
     if _RUNNER.value:  # whose workers may stand in other folders
-        inputs = [path.absolute() for path in inputs]
-    found: list[Source] = [source for path in inputs for source in sources.find(path)]
+        places = [place.absolute() for place in places]
+    found: list[Source] = [source for place in places for source in sources.find(place)]
     divided = parts.divide(found, folder)
     engine.read(divided)
     for part in divided:

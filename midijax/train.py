@@ -16,22 +16,25 @@ Any field of the config can be set on the command line, as in --config.num_steps
 --config.model.hidden_size=256; midijax/config.py says what each means.
 """
 
-import contextlib
 from pathlib import Path
 
 from absl import flags
 
-from midijax import cli, config, config_flags, corpus, distributed, etudes, workdir
+from midijax import cli, config, config_flags, corpus, distributed, etudes, mirror, workdir
 from midijax.config import Config
 from midijax.corpus import Recording
 from midijax.distributed import Processes
 from midijax.stopping import TRY_AGAIN, StopRequest
+from midijax.workdir import Workdir
 
 VALIDATION_ETUDES = 10
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string(
-    "workdir", config.DEFAULT_WORKDIR, "Where the run is kept.", flag_values=FLAGS
+    "workdir",
+    config.DEFAULT_WORKDIR,
+    "Where the run is kept: a folder, or one in a bucket, gs://... or s3://....",
+    flag_values=FLAGS,
 )
 _DATA = flags.DEFINE_string(
     "data",
@@ -66,32 +69,32 @@ def main(arguments: list[str]) -> int:
     if _CONFIG.value is not None:
         chosen = config_flags.load(cli.path(_CONFIG.value))
     chosen = config_flags.override(chosen, arguments)
-    folder = cli.path(_WORKDIR.value).absolute()
     with (
         distributed.joined(FLAGS, stop_together=True) as processes,
         processes.stop_request() as stop_requested,
-        workdir.held(folder) if processes.is_primary else contextlib.nullcontext(),
+        workdir.held(cli.path(_WORKDIR.value), processes.is_primary) as run,
     ):
         with processes.primary_first():
-            data = data or _write_etudes(folder / "etudes")
-        return _train(folder, chosen, data, processes, stop_requested)
+            corpus_folder = mirror.fetched(data) if data else _write_etudes(run.path / "etudes")
+        return _train(run, chosen, corpus_folder, processes, stop_requested)
 
 
 def _train(
-    folder: Path, chosen: Config, data: Path, processes: Processes, stop_requested: StopRequest
+    run: Workdir, chosen: Config, data: Path, processes: Processes, stop_requested: StopRequest
 ) -> int:
     from midijax.compilation import enable_compile_cache  # JAX, after --help and bad flags
     from midijax.training import Trainer
 
     enable_compile_cache()
-    trainer = Trainer(folder, chosen, data)
+    trainer = Trainer(run.path, chosen, data, after_save=run.send)
     tell = print if processes.is_primary else _be_silent
     if processes.is_primary:
-        workdir.describe(folder, chosen)
+        workdir.describe(run.path, chosen)
+        run.send()
     if trainer.is_finished:
-        tell(f"{folder} is trained: all {trainer.step:,} steps are done.")
+        tell(f"{run.name} is trained: all {trainer.step:,} steps are done.")
     else:
-        tell(f"Training in {folder}, from step {trainer.step:,} to {chosen.num_steps:,}.")
+        tell(f"Training in {run.name}, from step {trainer.step:,} to {chosen.num_steps:,}.")
         if not trainer.run(stop_requested, _PROFILE_STEPS.value):
             tell(
                 f"Stopped and saved at step {trainer.saved_step:,}; "

@@ -5,6 +5,7 @@ Several processes take the same steps; the primary alone writes and tells what c
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,17 @@ class Trainer:
     waits; but before anything is saved, all is known of what led to it.
     """
 
-    def __init__(self, workdir: Path, config: Config, corpus_folder: Path):
-        """Compiles nothing yet; raises UserError if the workdir belongs to another run."""
+    def __init__(
+        self,
+        workdir: Path,
+        config: Config,
+        corpus_folder: Path,
+        after_save: Callable[[], None] = lambda: None,
+    ):
+        """Compiles nothing yet; raises UserError if the workdir belongs to another run.
+
+        `after_save` is called whenever a checkpoint has been saved.
+        """
         if config.data.batch_size % jax.device_count():
             raise UserError(
                 f"data.batch_size={config.data.batch_size} does not divide evenly over "
@@ -53,6 +63,7 @@ class Trainer:
         self._batches = input_pipeline.training_batches(corpus_folder, config)
         self._validation = input_pipeline.validation_sequences(corpus_folder, config.vocabulary)
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
+        self._after_save = after_save
         self._step = 0
         self._state = self._fresh_state()
         self._resume()
@@ -218,6 +229,7 @@ class Trainer:
         if self._skipped_in_a_row == 0 and not is_saved:
             position = self._batches.get_state()
             self._checkpoints.save(self._step, *self._state, position, metrics=scores)
+            self._after_save()
 
     def _validate_and_save(self, stop_requested: StopRequest) -> bool:
         """Lets the model play, scores the validation split if there is one, and saves.

@@ -1,28 +1,56 @@
 """A run's folder, held by one process at a time, with a note of what runs in it."""
 
 import contextlib
+import dataclasses
 import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from midijax import atomic, config
+from midijax import atomic, config, mirror, remote
 from midijax.config import Config
 from midijax.errors import UserError
 
 _PACKAGES = ("midijax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Makes the folder and keeps other runs out of it; the lock ends with the process.
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """A run's folder.
 
-    Raises UserError if another run holds it or it cannot be written to.
+    Attributes:
+      name: as the user gave it, made absolute.
+      path: the local folder in which the run works: that one, or the mirror of one in a bucket.
+      send: brings what has changed to the bucket, if it is one.
     """
+
+    name: Path
+    path: Path
+    send: Callable[[], None]
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[Workdir]:
+    """Makes the folder and keeps other runs on this machine out of it until the process ends.
+
+    Raises UserError if another run holds it, it cannot be written to, or a bucket not be reached.
+    """
+    path = mirror.place(folder)
+    with _locked(path):
+        if remote.is_remote(folder):
+            run = Workdir(folder, path, mirror.Mirror(folder, path).send)
+        else:
+            run = Workdir(path, path, lambda: None)
+        yield run
+        run.send()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     atomic.require_text(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
