@@ -8,6 +8,7 @@ their checksums before it is read, and where they differ, the checkpoint before 
 import contextlib
 import dataclasses
 import errno
+import json
 import math
 import os
 import shutil
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from midijax import checksums, mirror, remote
@@ -69,6 +72,9 @@ class Loaded:
 class Checkpoints:
     """The checkpoints of one run: the latest two and the best are kept.
 
+    Of several processes the first alone reads and writes; the others are sent what it has read, and
+    need not see its folder.
+
     Attributes:
       config: the run's config, saved with every checkpoint.
       corpus: the fingerprint of what the run trains on, saved likewise.
@@ -84,26 +90,14 @@ class Checkpoints:
         self.corpus = corpus
         self._folder = _folder(workdir)
         self._saving = self._folder.with_name(".saving")  # there while a checkpoint is incomplete
-        if jax.process_index() == 0:
-            self._remove_unfinished()
-            _set_damaged_aside(self._folder)
-        ocp.multihost.sync_global_processes("checkpoints_verified")
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [policies.LatestN(NUM_LATEST), _BEST]
-                ),
-                best_fn=_loss,  # without it orbax keeps no metrics on disk
-                best_mode="min",
-                enable_async_checkpointing=False,
-            ),
-        )
+        self._manager = self._open() if jax.process_index() == 0 else None
+        step = self._manager.latest_step() if self._manager else None
+        self._latest_step = _of_primary(step or 0)
 
     @property
     def latest_step(self) -> int:
         """The step that a run would go on from; 0 if nothing is saved."""
-        return self._manager.latest_step() or 0
+        return self._latest_step
 
     def save(
         self,
@@ -124,30 +118,18 @@ class Checkpoints:
             "position": position,
             "metrics": metrics,
         }
-        items = ocp.args.Composite(
-            params=ocp.args.StandardSave(params),
-            optimizer=ocp.args.StandardSave(optimizer),
-            run=ocp.args.JsonSave(run),
-        )
-        is_primary = jax.process_index() == 0
-        try:
-            if is_primary:
-                _check_room(self._folder, (params, optimizer))
-                self._saving.write_text(str(step))
-            if step in self._manager.all_steps():
-                self._manager.delete(step)
-            self._manager.save(step, args=items, metrics=metrics)
-            if is_primary:
-                checksums.write(self._folder / str(step))
-                self._saving.unlink()
-        except Exception as error:  # tensorstore's failures are of many types
-            if is_primary:
+        if self._manager:
+            params, optimizer = jax.device_get((params, optimizer))
+            try:
+                self._write(self._manager, step, params, optimizer, run)
+            except Exception as error:  # tensorstore's failures are of many types
                 self._remove_unfinished()
-            raise UserError(
-                f"the checkpoint of step {step} cannot be written to '{self._folder}' "
-                f"({_reason(error)}); those before it are kept, and the same command goes on from "
-                "there when there is room"
-            ) from error
+                raise UserError(
+                    f"the checkpoint of step {step} cannot be written to '{self._folder}' "
+                    f"({_reason(error)}); those before it are kept, and the same command goes on "
+                    "from there when there is room"
+                ) from error
+        self._latest_step = step
 
     def restore(self, params: Any, optimizer: Any) -> Restored | None:
         """The latest checkpoint, or None if nothing is saved yet.
@@ -155,28 +137,73 @@ class Checkpoints:
         `params` and `optimizer` say the shapes and shardings wanted.
         Raises UserError if the run there has another config or trains on other data.
         """
-        step = self._manager.latest_step()
-        if step is None:
+        step = self._latest_step
+        if step == 0:
             return None
         path = self._folder / str(step)
-        run = _read_run(path)
+        run = _of_primary(_read_run(path) if self._manager else None)
         self._check_same_run(run)
-        restored = _restore(
-            path,
-            params=ocp.args.StandardRestore(params),
-            optimizer=ocp.args.StandardRestore(optimizer),
+        state = {"params": params, "optimizer": optimizer}
+        on_host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+        if self._manager:
+            items = {name: ocp.args.StandardRestore(item) for name, item in on_host.items()}
+            restored = _restore(path, **items)
+            on_host = {name: restored[name] for name in items}
+        if jax.process_count() > 1:
+            on_host = multihost_utils.broadcast_one_to_all(on_host)
+        placed = jax.tree.map(
+            lambda value, leaf: jax.device_put(value, leaf.sharding), on_host, state
         )
         return Restored(
             step=step,
-            params=restored["params"],
-            optimizer=restored["optimizer"],
+            **placed,
             position=run["position"],
             validated=run["metrics"] is not None,
         )
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self._manager.close()
+        if self._manager:
+            self._manager.close()
+
+    def _open(self) -> ocp.CheckpointManager:
+        self._remove_unfinished()
+        _set_damaged_aside(self._folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [policies.LatestN(NUM_LATEST), _BEST]
+                ),
+                best_fn=_loss,  # without it orbax keeps no metrics on disk
+                best_mode="min",
+                enable_async_checkpointing=False,
+                create=False,
+                multiprocessing_options=_alone(),
+            ),
+        )
+
+    def _write(
+        self,
+        manager: ocp.CheckpointManager,
+        step: int,
+        params: Any,
+        optimizer: Any,
+        run: dict[str, Any],
+    ) -> None:
+        items = ocp.args.Composite(
+            params=ocp.args.StandardSave(params),
+            optimizer=ocp.args.StandardSave(optimizer),
+            run=ocp.args.JsonSave(run),
+        )
+        _check_room(self._folder, (params, optimizer))
+        self._saving.write_text(str(step))
+        if step in manager.all_steps():
+            manager.delete(step)
+        manager.save(step, args=items, metrics=run["metrics"])
+        checksums.write(self._folder / str(step))
+        self._saving.unlink()
 
     def _check_same_run(self, run: dict[str, Any]) -> None:
         differing = config_lib.differences(self.config, config_lib.from_json(run["config"]))
@@ -295,7 +322,8 @@ def _are_metrics(metrics: Any) -> bool:
 
 def _restore(path: Path, **items: Any) -> Any:
     """Items of a checkpoint; UserError if its files, though as saved, cannot be read."""
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer, _reading(path):
+    orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=_alone())
+    with orbax as checkpointer, _reading(path):
         return checkpointer.restore(path, args=ocp.args.Composite(**items))
 
 
@@ -309,6 +337,24 @@ def _reading(path: Path) -> Iterator[None]:
             f"{path} cannot be read ({_reason(error)}); name another run by --workdir, or "
             "train anew"
         ) from error
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Lets orbax wait for no other process."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
+    )
+
+
+def _of_primary(value: Any) -> Any:
+    """What the first process has of a value of JSON."""
+    if jax.process_count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    sent = multihost_utils.broadcast_one_to_all(np.resize(text, size))
+    return json.loads(bytes(np.asarray(sent)))
 
 
 def _params(config: Config, path: Path) -> Any:

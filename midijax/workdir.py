@@ -34,12 +34,18 @@ class Workdir:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[Workdir]:
+def held(folder: Path, is_primary: bool = True) -> Iterator[Workdir]:
     """Makes the folder and keeps other runs on this machine out of it until the process ends.
 
-    Raises UserError if another run holds it, it cannot be written to, or a bucket not be reached.
+    Of several processes of a run the primary does so; the others get a folder for what they alone
+    write. Raises UserError if another run holds it, it cannot be written to, or a bucket not be
+    reached.
     """
     path = mirror.place(folder)
+    if not is_primary:
+        path.mkdir(parents=True, exist_ok=True)
+        yield Workdir(path, path, lambda: None)
+        return
     with _locked(path):
         if remote.is_remote(folder):
             run = Workdir(folder, path, mirror.Mirror(folder, path).send)
