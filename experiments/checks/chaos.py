@@ -14,6 +14,7 @@ The exit code is 1 if anything differs. Everything is written to a temporary fol
 import collections
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +78,9 @@ def check(
     assignments = [*ASSIGNMENTS, f"--config.num_steps={STEPS_PER_KILL * (num_kills + 2)}"]
     moments = sorted(list(MOMENTS)[index % len(MOMENTS)] for index in range(num_kills))
     for index, name in enumerate(moments):
-        if name != PREPARING and not (broken / "data").exists():
+        if name == PREPARING:
+            shutil.rmtree(broken / "data", ignore_errors=True)  # whole before the kill came
+        elif not (broken / "data").exists():
             _finish(_prepare(broken))
         command = _prepare(broken) if name == PREPARING else _train(broken, assignments)
         outcome = _kill(command, MOMENTS[name](broken, rng), number)
@@ -119,7 +122,7 @@ def _kill(command: list[str], has_come: Callable[[], bool], number: signal.Signa
 
 
 def _while_preparing(folder: Path, rng: random.Random) -> Callable[[], bool]:
-    return _after(rng.uniform(0, 0.3), lambda: any(folder.glob(".data*")))
+    return _after(rng.uniform(0, 0.2), lambda: any(folder.glob(".data*")))
 
 
 def _at_the_start(_: Path, rng: random.Random) -> Callable[[], bool]:
