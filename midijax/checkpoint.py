@@ -119,7 +119,8 @@ class Checkpoints:
             "metrics": metrics,
         }
         if self._manager:
-            params, optimizer = jax.device_get((params, optimizer))
+            if jax.process_count() > 1:  # whose arrays orbax would have all of them write
+                params, optimizer = jax.device_get((params, optimizer))
             try:
                 self._write(self._manager, step, params, optimizer, run)
             except Exception as error:  # tensorstore's failures are of many types

@@ -9,8 +9,8 @@ command again and it goes on where it stopped. A second one ends it at once, als
   python -m midijax.train --workdir=runs/mine --data=runs/data/mine \\
       --config=experiments/performance_rnn.py
 
-One process uses all devices of its machine. Started on several hosts with --distributed, with a
---workdir and --data that all of them see, the processes are one run.
+One process uses all devices of its machine. Started on several hosts with --distributed, the
+processes are one run. All read --data; the first alone reads and writes checkpoints, in --workdir.
 
 Any field of the config can be set on the command line, as in --config.num_steps=500 or
 --config.model.hidden_size=256; midijax/config.py says what each means.

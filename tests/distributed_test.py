@@ -82,7 +82,8 @@ class Leg:
                 "NOTES": str(notes),
                 "JOIN_SECONDS": str(join_seconds),
             }
-            command = [sys.executable, "-c", PROGRAM, f"--workdir={workdir}", f"--data={data}"]
+            folder = workdir.with_name(f"{name}-elsewhere") if index else workdir
+            command = [sys.executable, "-c", PROGRAM, f"--workdir={folder}", f"--data={data}"]
             self.processes.append(
                 subprocess.Popen(
                     [*command, *config, *place],
