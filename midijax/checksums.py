@@ -26,7 +26,7 @@ def verify(folder: Path, except_under: str = "") -> None:
     try:
         if not (folder / NAME).is_file():
             raise Damage(f"its file {NAME} is missing")
-        expected = dict(_parse(line) for line in (folder / NAME).read_text().splitlines())
+        expected = dict(_parse(line) for line in _lines(folder))
         present = _names(folder)
         for name in sorted(expected.keys() | present):
             if except_under and name.startswith(f"{except_under}/"):
@@ -39,6 +39,11 @@ def verify(folder: Path, except_under: str = "") -> None:
         raise Damage(f"it cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Damage(f"its file {NAME} is not what was saved") from error
+
+
+def _lines(folder: Path) -> list[str]:
+    """The lines of the sums as they were written: str.splitlines would end one at other bytes."""
+    return (folder / NAME).read_bytes().decode().removesuffix("\n").split("\n")
 
 
 def _parse(line: str) -> tuple[str, str]:

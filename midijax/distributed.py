@@ -13,6 +13,7 @@ Elsewhere three flags say it; the process with the id 0 listens at the address:
 import atexit
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import socket
@@ -85,14 +86,6 @@ class Processes:
         if self.is_primary and self.count > 1:
             self._meet()
 
-    def of_primary(self, number: int) -> int:
-        """The number that the primary has; below 2^32."""
-        if self.count == 1:
-            return number
-        from jax.experimental import multihost_utils
-
-        return int(multihost_utils.broadcast_one_to_all(np.uint32(number)))
-
     def stop_request(self) -> StopRequest:
         """Notes requests to stop, whichever process they reach; all are told so at the same call.
 
@@ -136,6 +129,19 @@ def joined(flag_values: flags.FlagValues, stop_together: bool = False) -> Iterat
     except BaseException as error:
         atexit.register(_end, _exit_code(error), processes.is_primary)
         raise
+
+
+def from_primary(value: Any) -> Any:
+    """What the primary passes for `value`, which JSON can hold; every process must call it."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    sent = multihost_utils.broadcast_one_to_all(np.resize(text, size))
+    return json.loads(bytes(np.asarray(sent)))
 
 
 class _SharedStopRequest(StopRequest):

@@ -110,8 +110,8 @@ def main(arguments: list[str]) -> None:
     folder = cli.path(_OUTPUT_DIR.value)
     outputs.require_folder("output_dir", folder)
     seed = secrets.randbelow(config.MAX_SEED + 1) if _SEED.value is None else _SEED.value
-    with distributed.joined(FLAGS) as processes:
-        _play(processes.of_primary(seed), folder)
+    with distributed.joined(FLAGS):
+        _play(distributed.from_primary(seed), folder)
 
 
 def _play(seed: int, folder: Path) -> None:

@@ -13,13 +13,14 @@ import jax
 import numpy as np
 
 from midijax import input_pipeline, log, metrics, midi, model, plots, progress
-from midijax.checkpoint import METRIC, Checkpoints
+from midijax.checkpoint import METRIC
 from midijax.config import Config
 from midijax.errors import UserError
 from midijax.generate import Length, generate
 from midijax.health import Health
 from midijax.metric_writer import MetricWriter
 from midijax.profiling import Profile
+from midijax.run_checkpoints import Checkpoints
 from midijax.stopping import Stopped, StopRequest
 from midijax.train_step import (
     Report,

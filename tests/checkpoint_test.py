@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from midijax import checkpoint, checksums, model
-from midijax.checkpoint import METRIC, Checkpoints
+from midijax.checkpoint import METRIC
 from midijax.config import Config, ModelConfig
 from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
+from midijax.run_checkpoints import Checkpoints
 
 CONFIG = Config(vocabulary=PERFORMANCE_RNN, model=ModelConfig(num_layers=2, hidden_size=8))
 

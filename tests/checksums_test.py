@@ -53,3 +53,14 @@ def test_without_sums_to_go_by_nothing_is_sound(folder, content):
         path.write_bytes(content)
     with pytest.raises(Damage):
         checksums.verify(folder)
+
+
+def test_no_bit_of_the_sums_can_change_unnoticed(folder):
+    path = folder / checksums.NAME
+    content = path.read_bytes()
+    for position in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[position // 8] ^= 1 << position % 8
+        path.write_bytes(changed)
+        with pytest.raises(Damage):
+            checksums.verify(folder)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from midijax import cli, compilation, model
-from midijax.checkpoint import Checkpoints
+from midijax.run_checkpoints import Checkpoints
 
 hypothesis.settings.register_profile("long", max_examples=3_000)
 

@@ -260,4 +260,4 @@ def test_a_port_that_is_taken_is_told(run_command, tmp_path):
 def test_alone_there_is_nothing_to_join():
     alone = distributed.Processes()
     with alone.primary_first():
-        assert alone.is_primary and alone.of_primary(7) == 7
+        assert alone.is_primary and distributed.from_primary({"seed": 7}) == {"seed": 7}

@@ -20,14 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import benchmark
-import grain
 import jax
 import jax.numpy as jnp
 import turns
 from turns import Contestant, Result
 
 from midijax import config_flags, model, progress
-from midijax.checkpoint import Checkpoints
+from midijax.run_checkpoints import Checkpoints
 
 EXPERIMENT = Path(__file__).parent.parent / "oore2018.py"
 STAGES = Path(__file__).parent / "stages.py"
@@ -76,8 +75,7 @@ def _save_model(workdir: Path) -> None:
     )
     params["head"]["bias"] = params["head"]["bias"].at[long_shifts].set(UNLIKELY)
     checkpoints = Checkpoints(workdir, config, corpus="none")
-    position = iter(grain.MapDataset.range(1).to_iter_dataset())
-    checkpoints.save(1, params, {"count": jnp.zeros(())}, position)
+    checkpoints.save(1, params, {"count": jnp.zeros(())}, position={})
     checkpoints.close()
 
 

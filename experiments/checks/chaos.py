@@ -29,8 +29,8 @@ import numpy as np
 from absl import flags
 
 from midijax import cli, config, config_flags, input_pipeline, model, train_step
-from midijax.checkpoint import Checkpoints
 from midijax.errors import UserError
+from midijax.run_checkpoints import Checkpoints
 from midijax.stopping import TRY_AGAIN
 
 FLAGS = flags.FlagValues()

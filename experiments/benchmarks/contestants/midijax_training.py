@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import serve
 
-from midijax import model, training
+from midijax import model, train_step
 from midijax.config import Config, DataConfig, ModelConfig, OptimizerConfig
 
 settings = serve.settings()
@@ -20,9 +20,9 @@ config = Config(
     optimizer=OptimizerConfig(name="adam", clip_norm=3.0),
 )
 network = model.from_config(config)
-mesh = training.data_mesh()
-state = training.initial_state(config, network, mesh)
-steps = training.make_train_steps(config, network, mesh)
+mesh = train_step.data_mesh()
+state = train_step.initial_state(config, network, mesh)
+steps = train_step.make_train_steps(config, network, mesh)
 shape = (settings.get("dispatch", 1), settings["batch_size"], settings["num_steps"])
 tokens_KxBxT = jax.numpy.asarray(np.random.default_rng(0).integers(0, 413, shape, np.int32))
 

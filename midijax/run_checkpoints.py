@@ -1,0 +1,225 @@
+"""The checkpoints of a training run: saved, kept as long as needed, and gone on from."""
+
+import dataclasses
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers as policies
+
+from midijax import checkpoint, checksums, distributed
+from midijax import config as config_lib
+from midijax.config import Config
+from midijax.errors import UserError
+
+NUM_LATEST = 2  # kept, so that there is one before the latest
+_ROOM_BESIDE_ARRAYS = 2**20  # bytes, for all that is not arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """Where a run goes on.
+
+    Attributes:
+      step: the optimizer steps taken.
+      params, optimizer: the state after them.
+      position: of the data, as the pipeline's iterator gave it.
+      validated: whether this step was scored on the validation split.
+    """
+
+    step: int
+    params: Any
+    optimizer: Any
+    position: dict[str, Any]
+    validated: bool
+
+
+class Checkpoints:
+    """The checkpoints of one run: the latest two and the best are kept.
+
+    Of several processes the first alone reads and writes; the others are sent what it has read, and
+    need not see its folder.
+
+    Attributes:
+      config: the run's config, saved with every checkpoint.
+      corpus: the fingerprint of what the run trains on, saved likewise.
+    """
+
+    def __init__(self, workdir: Path, config: Config, corpus: str):
+        """Opens (or makes) the workdir's checkpoint folder.
+
+        Damaged checkpoints are named on standard error and moved to the workdir's folder
+        `damaged`; raises UserError if only such are there.
+        """
+        self.config = config
+        self.corpus = corpus
+        self._folder = checkpoint.folder_of(workdir)
+        self._saving = self._folder.with_name(".saving")  # there while a checkpoint is incomplete
+        self._manager = self._open() if jax.process_index() == 0 else None
+        step = self._manager.latest_step() if self._manager else None
+        self._latest_step = distributed.from_primary(step or 0)
+
+    @property
+    def latest_step(self) -> int:
+        """The step that a run would go on from; 0 if nothing is saved."""
+        return self._latest_step
+
+    def save(
+        self,
+        step: int,
+        params: Any,
+        optimizer: Any,
+        position: dict[str, Any],
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """Writes a checkpoint, in place of one of the same step that was not validated.
+
+        It holds what `Restored` tells of, and `metrics` of the validation split if this step was
+        validated. Raises UserError if it cannot be written; those before it are kept.
+        """
+        run = {
+            "config": config_lib.to_json(self.config),
+            "corpus": self.corpus,
+            "position": position,
+            "metrics": metrics,
+        }
+        if self._manager:
+            if jax.process_count() > 1:  # whose arrays orbax would have all of them write
+                params, optimizer = jax.device_get((params, optimizer))
+            try:
+                self._write(self._manager, step, params, optimizer, run)
+            except Exception as error:  # tensorstore's failures are of many types
+                self._remove_unfinished()
+                raise UserError(
+                    f"the checkpoint of step {step} cannot be written to '{self._folder}' "
+                    f"({checkpoint.reason(error)}); those before it are kept, and the same command "
+                    "goes on from there when there is room"
+                ) from error
+        self._latest_step = step
+
+    def restore(self, params: Any, optimizer: Any) -> Restored | None:
+        """The latest checkpoint, or None if nothing is saved yet.
+
+        `params` and `optimizer` say the shapes and shardings wanted.
+        Raises UserError if the run there has another config or trains on other data.
+        """
+        step = self._latest_step
+        if step == 0:
+            return None
+        path = self._folder / str(step)
+        run = distributed.from_primary(checkpoint.read_run(path) if self._manager else None)
+        self._check_same_run(run)
+        state = {"params": params, "optimizer": optimizer}
+        on_host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+        if self._manager:
+            items = {name: ocp.args.StandardRestore(item) for name, item in on_host.items()}
+            restored = checkpoint.restore(path, **items)
+            on_host = {name: restored[name] for name in items}
+        if jax.process_count() > 1:
+            on_host = multihost_utils.broadcast_one_to_all(on_host)
+        placed = jax.tree.map(
+            lambda value, leaf: jax.device_put(value, leaf.sharding), on_host, state
+        )
+        return Restored(
+            step=step,
+            **placed,
+            position=run["position"],
+            validated=run["metrics"] is not None,
+        )
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        if self._manager:
+            self._manager.close()
+
+    def _open(self) -> ocp.CheckpointManager:
+        self._remove_unfinished()
+        _set_damaged_aside(self._folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [policies.LatestN(NUM_LATEST), _BEST]
+                ),
+                best_fn=checkpoint.loss,  # without it orbax keeps no metrics on disk
+                best_mode="min",
+                enable_async_checkpointing=False,
+                create=False,
+                multiprocessing_options=checkpoint.alone(),
+            ),
+        )
+
+    def _write(
+        self,
+        manager: ocp.CheckpointManager,
+        step: int,
+        params: Any,
+        optimizer: Any,
+        run: dict[str, Any],
+    ) -> None:
+        items = ocp.args.Composite(
+            params=ocp.args.StandardSave(params),
+            optimizer=ocp.args.StandardSave(optimizer),
+            run=ocp.args.JsonSave(run),
+        )
+        _check_room(self._folder, (params, optimizer))
+        self._saving.write_text(str(step))
+        if step in manager.all_steps():
+            manager.delete(step)
+        manager.save(step, args=items, metrics=run["metrics"])
+        checksums.write(self._folder / str(step))
+        self._saving.unlink()
+
+    def _check_same_run(self, run: dict[str, Any]) -> None:
+        differing = config_lib.differences(self.config, config_lib.from_json(run["config"]))
+        if differing:
+            raise UserError(
+                f"{self._folder} belongs to a run of another config ({'; '.join(differing)}); "
+                "a run keeps its config, its number of steps too: give the same, or take another "
+                "--workdir"
+            )
+        if run["corpus"] != self.corpus:
+            raise UserError(
+                f"{self._folder} belongs to a run on other data; "
+                "give the same --data, or another --workdir"
+            )
+
+    def _remove_unfinished(self) -> None:
+        """Takes away what was written of a checkpoint whose saving failed or was cut off."""
+        if self._saving.exists():
+            step = self._saving.read_text()
+            if step.isdecimal() and not (self._folder / step / checksums.NAME).exists():
+                shutil.rmtree(self._folder / step, ignore_errors=True)
+            for path in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
+            self._saving.unlink()
+
+
+def _check_room(folder: Path, arrays: Any) -> None:
+    """Raises OSError if the disk is too full for them; orbax would find out in many words."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + _ROOM_BESIDE_ARRAYS
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _set_damaged_aside(folder: Path) -> None:
+    steps = checkpoint.steps(folder)
+    sound = checkpoint.sound(folder) if steps else []
+    for step in steps:
+        if folder / str(step) not in sound:
+            aside = folder.with_name("damaged") / str(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            (folder / str(step)).rename(aside)
+
+
+_BEST = policies.BestN(
+    get_metric_fn=checkpoint.loss, reverse=True, n=1, keep_checkpoints_without_metrics=False
+)
