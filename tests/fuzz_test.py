@@ -2,19 +2,19 @@
 
 import collections
 import contextlib
-import importlib.util
 import random
+import subprocess
 import sys
 
 import mido
 import numpy as np
 import pytest
+from fuzzing import limits, soundness, targets
+from fuzzing.account import Account
+from fuzzing.mutations import MUTATIONS, excerpt, mutate
+from fuzzing.sequences import sequence
 
-from midijax import (
-    _smf,
-    etudes,
-    midi,
-)
+from midijax import _smf, etudes, midi
 from midijax.config import Config, ModelConfig
 from midijax.events import NOTEBOOK, OORE_2018, PERFORMANCE_RNN
 from midijax.performance import NOTE_DTYPE, Performance
@@ -22,16 +22,6 @@ from midijax.performance import NOTE_DTYPE, Performance
 CONFIG = Config(vocabulary=OORE_2018, model=ModelConfig(num_layers=1, hidden_size=4))
 VOCABULARIES = (OORE_2018, PERFORMANCE_RNN, NOTEBOOK)
 NUM_FILES, NUM_SEQUENCES = 1_000, 3_000
-
-
-@pytest.fixture(scope="module")
-def fuzz(experiments):
-    """The script of that name, as a module."""
-    spec = importlib.util.spec_from_file_location("fuzz", experiments / "checks" / "fuzz.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz"] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +36,17 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def account(fuzz, tmp_path):
-    return fuzz.Account("test", tmp_path)
+def account(tmp_path):
+    return Account("test", tmp_path)
 
 
 # Files and tokens.
 
 
-def test_mutated_files_are_read_or_refused(fuzz, files, account):
+def test_mutated_files_are_read_or_refused(files, account):
     rng = random.Random(0)
     for _ in range(NUM_FILES):
-        fuzz.read(account, fuzz.mutate(rng, fuzz.excerpt(rng, rng.choice(files)), files))
+        targets.read(account, mutate(rng, excerpt(rng, rng.choice(files)), files))
     assert account.failures == {}
     assert account.inputs == NUM_FILES
     assert min(account.accepted, account.refused.total()) > NUM_FILES / 10
@@ -140,11 +130,11 @@ class SlowReader:
         return sorted(notes)
 
 
-def test_mutated_tracks_are_read_as_byte_by_byte(fuzz, files):
+def test_mutated_tracks_are_read_as_byte_by_byte(files):
     rng = random.Random(1)
     header = bytes.fromhex("4D546864 00000006 0000 0001") + TICKS_IN_A_SECOND + b"MTrk"
     for _ in range(NUM_FILES):
-        data = fuzz.mutate(rng, fuzz.excerpt(rng, rng.choice(files)), files)
+        data = mutate(rng, excerpt(rng, rng.choice(files)), files)
         for body in data.split(b"MTrk")[1:]:
             slow, file = SlowReader(body), header + len(body).to_bytes(4) + body
             track = _smf.parse(file, "x.mid").tracks[0]
@@ -159,18 +149,18 @@ def test_mutated_tracks_are_read_as_byte_by_byte(fuzz, files):
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
-def test_any_tokens_are_decoded(fuzz, files, account, vocabulary):
+def test_any_tokens_are_decoded(files, account, vocabulary):
     rng = np.random.default_rng(0)
     played = [vocabulary.encode(midi.read_bytes(data, "x.mid")) for data in files]
     for _ in range(NUM_SEQUENCES // len(VOCABULARIES)):
-        fuzz.decode(account, vocabulary, fuzz.sequence(rng, vocabulary, played))
+        targets.decode(account, vocabulary, sequence(rng, vocabulary, played))
     assert account.failures == {}
     assert account.accepted == account.inputs == NUM_SEQUENCES // len(VOCABULARIES)
 
 
-def test_every_mutation_changes_a_file_and_bears_a_short_one(fuzz, files):
+def test_every_mutation_changes_a_file_and_bears_a_short_one(files):
     rng = random.Random(0)
-    for mutation in fuzz.MUTATIONS:
+    for mutation in MUTATIONS:
         for size in (2, 5, 20):
             mutation(rng, bytearray(files[1][:size]), files)
         results = [bytearray(files[1]) for _ in range(10)]
@@ -198,25 +188,25 @@ def crash():
         ("no notes", lambda: Performance(np.empty(0, NOTE_DTYPE))),
     ],
 )
-def test_a_fault_is_found_and_its_input_kept(fuzz, account, monkeypatch, fault, function):
-    monkeypatch.setattr(fuzz, "MAX_SECONDS", 0.1)
-    account.take(b"input", function, fuzz.file_faults)
-    account.take(b"another", function, fuzz.file_faults)
+def test_a_fault_is_found_and_its_input_kept(account, monkeypatch, fault, function):
+    monkeypatch.setattr(limits, "MAX_SECONDS", 0.1)
+    account.take(b"input", function, soundness.file_faults)
+    account.take(b"another", function, soundness.file_faults)
     ((told, count),) = account.failures.items()
     assert fault in told and count == 2 and f"FAILED          2  {told}" in str(account)
     kept = {path.name: path.read_bytes() for path in account.folder.iterdir()}
     assert kept == {"test-001.input": b"input", "test-001.txt": f"{told}\n".encode()}
 
 
-def test_too_much_memory_is_a_fault(fuzz, files, account, monkeypatch):
-    monkeypatch.setattr(fuzz, "MAX_MEGABYTES", -1.0)
-    fuzz.read(account, files[0])
+def test_too_much_memory_is_a_fault(files, account, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_MEGABYTES", -1.0)
+    targets.read(account, files[0])
     assert account.failures == {"over -1 MB": 1}
 
 
-def test_lost_and_lengthened_notes_are_found(fuzz):
+def test_lost_and_lengthened_notes_are_found():
     def found(performance, tokens):
-        return fuzz.decoded_faults(OORE_2018, np.array(tokens), performance)
+        return soundness.decoded_faults(OORE_2018, np.array(tokens), performance)
 
     one = Performance(np.array([(0, 0.008, 60, 64)], NOTE_DTYPE))
     assert found(one, [60]) == []
@@ -225,3 +215,17 @@ def test_lost_and_lengthened_notes_are_found(fuzz):
     assert found(long, [60, 256]) == ["longer than its events"]
     between = Performance(np.array([(0.001, 0.008, 60, 64)], NOTE_DTYPE))
     assert found(between, [60]) == ["times between steps", "shorter than a step"]
+
+
+def test_the_command_tells_of_its_campaigns(experiments, files, tmp_path):
+    for index, data in enumerate(files):
+        (tmp_path / f"{index}.mid").write_bytes(data)
+    command = [sys.executable, experiments / "checks" / "fuzz.py", f"--input={tmp_path}"]
+    nums = ["--num_blind=20", "--num_guided=0", "--num_sequences=30"]
+    result = subprocess.run(
+        [*command, f"--output_dir={tmp_path / 'found'}", *nums], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "blind: 20 inputs" in result.stdout
+    assert "sequences: 30 inputs" in result.stdout
+    assert list((tmp_path / "found").iterdir()) == []

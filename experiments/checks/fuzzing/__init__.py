@@ -1,0 +1,1 @@
+"""What experiments/checks/fuzz.py is made of."""
