@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 from midijax import checksums, progress, remote
@@ -85,6 +85,7 @@ def new_folder(folder: Path, last: str) -> Iterator[Path]:
         names = _state(local).keys()
         with _told(folder):
             remote.send(local, names - {last}, folder)
+            _check_sizes(local, names - {last}, folder)
             remote.send(local, names & {last}, folder)
         shutil.rmtree(local)
 
@@ -123,9 +124,9 @@ class Mirror:
     def send(self) -> None:
         """Makes the bucket hold what the folder does.
 
-        A checkpoint's sums are taken away before anything else of it changes, and sent last: it is
-        complete there or does not count. One that is gone here goes there when the new ones are
-        complete. Raises UserError if the bucket cannot be written to.
+        A checkpoint's sums are taken away before anything else of it changes, and sent when the
+        rest is there in full: it is complete there or does not count. One that is gone here goes
+        there when the new ones are complete. Raises UserError if the bucket cannot be written to.
         """
         now = _state(self._folder)
         changed = {name for name, state in now.items() if self._sent.get(name) != state}
@@ -134,10 +135,21 @@ class Mirror:
         with _told(self._source):
             remote.remove(self._source, changed & sums & self._sent.keys())
             remote.send(self._folder, changed - sums, self._source)
+            saved = {name for name in changed - sums if name.startswith(f"{CHECKPOINTS}/")}
+            _check_sizes(self._folder, saved, self._source)
             remote.send(self._folder, changed & sums, self._source)
             remote.remove(self._source, gone & sums)
             remote.remove(self._source, gone - sums)
         self._sent = {**now}
+
+
+def _check_sizes(folder: Path, names: Set[str], sent_to: Path) -> None:
+    """Raises OSError unless the files in the bucket are as large as those that were sent."""
+    found = remote.find(sent_to) if names else {}
+    for name in names:
+        size = (folder / name).stat().st_size
+        if found[name]["size"] != size:
+            raise OSError(f"of {size} bytes of '{name}' came {found[name]['size']}")
 
 
 def _complete(found: Mapping[str, Facts]) -> dict[str, Facts]:
