@@ -18,6 +18,11 @@ from midijax.run_checkpoints import Checkpoints
 hypothesis.settings.register_profile("long", max_examples=3_000)
 
 
+def forget_flags(module):
+    for name in module.FLAGS:
+        module.FLAGS[name].unparse()
+
+
 @pytest.fixture
 def run_command(monkeypatch, capsys):
     """Runs a command module as `python -m` does; returns exit code, output and errors."""
@@ -25,12 +30,12 @@ def run_command(monkeypatch, capsys):
 
     def run(module, *arguments):
         monkeypatch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
+        forget_flags(module)
         try:
             with pytest.raises(SystemExit) as exit_info:
                 cli.run(module.main, module.FLAGS, module.__doc__)
         finally:
-            for name in module.FLAGS:
-                module.FLAGS[name].unparse()
+            forget_flags(module)
         printed = capsys.readouterr()
         return exit_info.value.code, printed.out, printed.err
 

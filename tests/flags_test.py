@@ -53,6 +53,8 @@ CHOICES = [
     ("prepare", "runner"),
     ("sample", "include_primer"),
     ("evaluate", "split"),
+    *((command, "distributed") for command in ("train", "sample", "evaluate")),
+    *((command, "coordinator_address") for command in ("train", "sample", "evaluate")),
 ]
 
 NO_NUMBERS = ["", "five", "1,5", "0x", "-", "nan", "-nan", "inf", "-inf", "1e999"]
@@ -246,7 +248,8 @@ def test_a_folder_that_cannot_be_written_to_is_found_first(refused, command, fla
 def test_a_file_that_cannot_be_written_is_found_first(refused, command, flag):
     for value in NO_FILES:
         if value != "file":
-            assert f"--{flag}={value}" in refused(*flag_for(command, flag, value))
+            sentence = refused(*flag_for(command, flag, value))
+            assert f"--{flag}={value}" in sentence or f"'{value}' cannot be" in sentence
 
 
 @pytest.mark.parametrize(("command", "flag"), [*OUTPUT_FOLDERS, *OUTPUT_FILES, *INPUTS])
