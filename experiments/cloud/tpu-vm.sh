@@ -2,15 +2,15 @@
 # Trains on all hosts of a TPU slice, and goes on after each preemption. From the repository:
 #
 #   export NAME=midijax ZONE=us-west4-a TYPE=v5litepod-16 RUNTIME=v2-alpha-tpuv5-lite
-#   export SHARE=10.0.0.2:/share       # an NFS export, as of Filestore; on the hosts /shared
-#   experiments/cloud/tpu-vm.sh keep --workdir=/shared/runs/mine --data=/shared/data/mine \
+#   experiments/cloud/tpu-vm.sh keep --workdir=gs://bucket/runs/mine --data=gs://bucket/data/mine \
 #       --config=experiments/performance_rnn.py
 #
-# `keep` creates the slice, sets its hosts up, trains, and does so again until the run is finished.
-# Each step is a command too: create, setup, run FLAGS, stop (from another terminal), delete.
+# The hosts need leave to read and write the bucket. `keep` creates the slice, sets its hosts up,
+# trains, and does so again until the run is finished; the slice stays until `delete`. Each step is
+# a command too: create, setup, run FLAGS, stop (from another terminal), delete.
 set -euo pipefail
 
-: "${NAME:?}" "${ZONE:?}" "${TYPE:?}" "${RUNTIME:?}" "${SHARE:?}"
+: "${NAME:?}" "${ZONE:?}" "${TYPE:?}" "${RUNTIME:?}"
 readonly TRY_AGAIN=75 BAD_INPUT=2 MAX_CRASHES=5
 readonly SECONDS_BETWEEN_LOOKS=${SECONDS_BETWEEN_LOOKS:-30}
 
@@ -34,14 +34,11 @@ setup() {
   rm midijax.tar
   on_hosts all "
     set -e
-    sudo apt-get install -qq -y nfs-common
-    sudo mkdir -p /shared
-    mountpoint -q /shared || sudo mount -t nfs '$SHARE' /shared
     tar -xf midijax.tar
     cd midijax
     python3 -m pip install -q --user uv
     python3 -m uv venv -q --allow-existing --python=3.12 .venv
-    python3 -m uv pip install -q --python=.venv/bin/python '.[tpu]'"
+    python3 -m uv pip install -q --python=.venv/bin/python '.[tpu,gcs]'"
 }
 
 run() {
