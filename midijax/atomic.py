@@ -109,6 +109,8 @@ def _new_local_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut could leave the name without the content
         partial.replace(path)
     finally:
         with contextlib.suppress(OSError):

@@ -100,9 +100,27 @@ def sound(folder: Path, except_under: str = "") -> list[Path]:
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps of the checkpoints in a folder, the latest first."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    """The steps of the checkpoints in a folder, the latest first; not one still being saved."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not (folder / unsaved(folder) / checksums.NAME).is_file():
+        names.discard(unsaved(folder))
+    return sorted((int(name) for name in names if _is_step(name)), reverse=True)
+
+
+def unsaved(folder: Path) -> str:
+    """The name of the checkpoint that is being saved or whose saving was cut off, or nothing."""
+    note = saving_note(folder)
+    name = note.read_bytes().decode("ascii", "replace") if note.is_file() else ""
+    return name if _is_step(name) else ""
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) < 20 and str(int(name)) == name
+
+
+def saving_note(folder: Path) -> Path:
+    """The file that is there, with the step, while a checkpoint is incomplete."""
+    return folder.with_name(".saving")
 
 
 def read_run(path: Path) -> dict[str, Any]:

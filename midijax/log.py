@@ -16,7 +16,7 @@ def line(step: int, text: str) -> str:
 
 
 class JsonLines:
-    """A file of JSON objects, one a line, each on disk once it is written.
+    """A file of JSON objects, one a line, each handed to the system as it is written.
 
     Each begins with the fields `step`, `host` (the process's number) and `time` (UTC).
     """

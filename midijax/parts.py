@@ -40,7 +40,10 @@ class Stored:
         """The record, read back."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            return file.read(self.size)
+            record = file.read(self.size)
+        if len(record) < self.size:
+            raise UserError(f"'{self.path}' is damaged; delete its folder and prepare again")
+        return record
 
 
 @dataclasses.dataclass(frozen=True)

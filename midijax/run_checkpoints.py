@@ -60,7 +60,8 @@ class Checkpoints:
         self.config = config
         self.corpus = corpus
         self._folder = checkpoint.folder_of(workdir)
-        self._saving = self._folder.with_name(".saving")  # there while a checkpoint is incomplete
+        self._saving = checkpoint.saving_note(self._folder)
+        self._replaced = self._folder.with_name(".replaced")  # one that is saved again
         self._manager = self._open() if jax.process_index() == 0 else None
         step = self._manager.latest_step() if self._manager else None
         self._latest_step = distributed.from_primary(step or 0)
@@ -96,6 +97,7 @@ class Checkpoints:
                 self._write(self._manager, step, params, optimizer, run)
             except Exception as error:  # tensorstore's failures are of many types
                 self._remove_unfinished()
+                self._manager.reload()
                 raise UserError(
                     f"the checkpoint of step {step} cannot be written to '{self._folder}' "
                     f"({checkpoint.reason(error)}); those before it are kept, and the same command "
@@ -172,10 +174,11 @@ class Checkpoints:
         _check_room(self._folder, (params, optimizer))
         self._saving.write_text(str(step))
         if step in manager.all_steps():
-            manager.delete(step)
+            (self._folder / str(step)).rename(self._replaced)
+            manager.reload()
         manager.save(step, args=items, metrics=run["metrics"])
         checksums.write(self._folder / str(step))
-        self._saving.unlink()
+        self._remove_unfinished()
 
     def _check_same_run(self, run: dict[str, Any]) -> None:
         differing = config_lib.differences(self.config, config_lib.from_json(run["config"]))
@@ -192,14 +195,17 @@ class Checkpoints:
             )
 
     def _remove_unfinished(self) -> None:
-        """Takes away what was written of a checkpoint whose saving failed or was cut off."""
-        if self._saving.exists():
-            step = self._saving.read_text()
-            if step.isdecimal() and not (self._folder / step / checksums.NAME).exists():
-                shutil.rmtree(self._folder / step, ignore_errors=True)
-            for path in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+        """Leaves of a saving, whole, failed or cut off, the new checkpoint or the one before."""
+        if step := checkpoint.unsaved(self._folder):
+            path = self._folder / step
+            if not (path / checksums.NAME).is_file():
                 shutil.rmtree(path, ignore_errors=True)
-            self._saving.unlink()
+                if self._replaced.is_dir():
+                    self._replaced.rename(path)
+            for partial in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        self._saving.unlink(missing_ok=True)
 
 
 def _check_room(folder: Path, arrays: Any) -> None:

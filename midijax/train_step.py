@@ -99,7 +99,7 @@ def make_train_steps(
             state.params, tokens_BxT, dropout_key
         )
         norm = optax.tree.norm(gradient)
-        usable = jnp.isfinite(nats)
+        usable = jnp.isfinite(nats) & jnp.isfinite(norm)
         gradient = jax.tree.map(lambda g: jnp.where(usable, g, jnp.nan), gradient)
         updates, optimizer_state = transform.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)

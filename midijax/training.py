@@ -4,6 +4,7 @@ Several processes take the same steps; the primary alone writes and tells what c
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -164,8 +165,7 @@ class Trainer:
             self._skipped_in_a_row = int(report.skipped_in_a_row)
             if step % self._config.log_every_steps == 0 or step == self._config.num_steps:
                 self._log(step, report)
-            is_last = step == self._config.num_steps
-            if self._skipped_in_a_row > (0 if is_last else self._config.max_skipped_in_a_row):
+            if self._skipped_in_a_row > self._config.max_skipped_in_a_row:
                 self._roll_back(step, report)
 
     def _log(self, step: int, report: Report) -> None:
@@ -224,10 +224,14 @@ class Trainer:
         return self._step % every_steps == 0 or self._step == self._config.num_steps
 
     def _save_if_sound(self, scores: dict[str, float] | None = None) -> None:
-        """Saves, unless the last update was left out: then the state may be what is wrong."""
+        """Saves, unless the latest update was left out: the state may be the cause.
+
+        At the last step there is no further update to tell: the state is that of the last good one.
+        """
         self._look_at_reports()
         is_saved = self.saved_step == self._step and scores is None
-        if self._skipped_in_a_row == 0 and not is_saved:
+        is_last = self._step == self._config.num_steps
+        if (self._skipped_in_a_row == 0 or is_last) and not is_saved:
             position = self._batches.get_state()
             self._checkpoints.save(self._step, *self._state, position, metrics=scores)
             self._after_save()
@@ -240,19 +244,19 @@ class Trainer:
         self._look_at_reports()
         self._write_sample()
         scores = None
-        try:
-            if self._validation:
+        if self._validation:
+            try:
                 with stop_requested.breaks_off():
                     scores = self._score()
-        except Stopped:
-            self._save_if_sound()
-            return False
-        self._save_if_sound(scores)
+            except Stopped:
+                self._save_if_sound()
+                return False
+        self._save_if_sound(self._written(scores) if scores else None)
         self._is_score_missing = False
         return True
 
-    def _score(self) -> dict[str, float]:
-        scores = metrics.score(
+    def _score(self) -> metrics.Scores:
+        return metrics.score(
             self._network,
             self._state.params,
             self._validation,
@@ -260,6 +264,15 @@ class Trainer:
             mesh=self._mesh,
             progress=self._is_primary,
         )
+
+    def _written(self, scores: metrics.Scores) -> dict[str, float]:
+        """Writes and tells what a checkpoint keeps of the scores; UserError if they are none."""
+        if not math.isfinite(scores.nats_per_event):
+            raise UserError(
+                f"at step {self._step} the validation split scores {scores.nats_per_event} nats "
+                f"per event; the checkpoint of step {self.saved_step} is kept: train anew with a "
+                "lower --config.optimizer.learning_rate"
+            )
         values = {METRIC: scores.nats_per_event, "accuracy": scores.accuracy}
         if self._writer:
             validation = {f"validation_{name}": value for name, value in values.items()}

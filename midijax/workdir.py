@@ -72,6 +72,11 @@ def _locked(folder: Path) -> Iterator[None]:
                 f"--workdir={folder} is in use by another run ({lock.read().strip()}); "
                 "wait for it, stop it, or take another --workdir"
             ) from None
+        except OSError as error:
+            raise UserError(
+                f"--workdir={folder} cannot be locked ({error.strerror}), so no other run could be "
+                "kept out; take a folder whose file system has locks (Lustre: mount -o flock)"
+            ) from error
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()

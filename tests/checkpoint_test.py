@@ -106,6 +106,28 @@ def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path, earlier):
     assert not (tmp_path / "damaged").exists()
 
 
+@pytest.mark.parametrize("cut", ["reload", "save", "sums"])
+def test_a_kill_while_a_step_takes_its_own_place_leaves_the_one_it_had(tmp_path, cut, monkeypatch):
+    save(tmp_path, 2)
+    checkpoints = Checkpoints(tmp_path, CONFIG, "corpus")
+
+    def kill(*_, **__):
+        raise KeyboardInterrupt
+
+    where = (checksums, "write") if cut == "sums" else (checkpoints._manager, cut)
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, kill)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(2, params(2), {"moment": params(0)}, POSITION, {METRIC: 3.0})
+    with pytest.raises(UserError, match="holds no complete checkpoint yet"):
+        checkpoint.load(tmp_path)
+    restored = restore(tmp_path)
+    assert (restored.step, restored.validated) == (2, False)
+    assert_same(restored.params, params(2))
+    save(tmp_path, 2, step_2=3.0)
+    assert restore(tmp_path).validated
+
+
 def truncate(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])

@@ -6,7 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from midijax import checkpoint, corpus, etudes, midi, model, optimizer, train_step, training
+from midijax import (
+    checkpoint,
+    corpus,
+    etudes,
+    metrics,
+    midi,
+    model,
+    optimizer,
+    train_step,
+    training,
+)
 from midijax.config import TINY, DataConfig, ModelConfig, OptimizerConfig
 from midijax.corpus import Recording
 from midijax.errors import UserError
@@ -192,11 +202,34 @@ def test_too_many_in_a_row_stop_the_run_with_the_last_good_checkpoint(folder, tm
     assert checkpoints_of(tmp_path) == {"1", "2"}
 
 
-def test_a_run_that_would_end_on_one_says_so_and_saves_nothing(folder, tmp_path, poison):
+def test_a_run_that_ends_on_one_keeps_what_it_had_before(folder, tmp_path, poison):
     poison("loss", [6])
-    with pytest.raises(UserError, match="at step 6 the loss is nan"):
+    trainer = training.Trainer(tmp_path, SMALL, folder)
+    assert trainer.run() and trainer.saved_step == 6
+    assert optimizer.num_updates(trainer._state.optimizer) == 5
+    assert training.Trainer(tmp_path, SMALL, folder).is_finished
+
+
+def test_a_score_that_is_not_finite_is_never_the_best(folder, tmp_path, monkeypatch):
+    nothing = metrics.Scores((float("nan"),) * 4, (1,) * 4, (0,) * 4, 1.0)
+    monkeypatch.setattr(metrics, "score", lambda *_, **__: nothing)
+    with pytest.raises(UserError, match="at step 4 the validation split scores nan"):
         training.Trainer(tmp_path, SMALL, folder).run()
-    assert checkpoints_of(tmp_path) == {"2", "4"}
+    assert checkpoints_of(tmp_path) == {"2"}
+
+
+def test_a_gradient_too_long_to_measure_is_left_out(folder, tmp_path, monkeypatch):
+    plain = train_step.loss
+
+    def steep(network, params, *batch):
+        nats = plain(network, params, *batch)
+        slope = 1e25 * sum(leaf.sum() for leaf in jax.tree.leaves(params))
+        return nats + slope - jax.lax.stop_gradient(slope)
+
+    monkeypatch.setattr(train_step, "loss", steep)
+    with pytest.raises(UserError, match="the gradient norm inf"):
+        training.Trainer(tmp_path, dataclasses.replace(SMALL, max_skipped_in_a_row=1), folder).run()
+    assert checkpoints_of(tmp_path) == set()
 
 
 def test_rolls_back_and_goes_on_with_the_next_data(folder, tmp_path, poison, monkeypatch):
