@@ -76,17 +76,21 @@ def new_folder(folder: Path, last: str) -> Iterator[Path]:
         yield folder
         return
     local = place(folder)
+    sending = local.with_suffix(".sending")  # there until all is sent, so that it can be sent again
     with _alone(local):
         with _told(folder):
-            if remote.find(folder):
-                raise UserError(f"'{folder}' already holds something; choose another folder")
+            found = remote.find(folder)
+        if found and (last in found or not sending.exists()):
+            raise UserError(f"'{folder}' already holds something; choose another folder")
         shutil.rmtree(local, ignore_errors=True)
         yield local
         names = _state(local).keys()
         with _told(folder):
+            sending.touch()
             remote.send(local, names - {last}, folder)
             _check_sizes(local, names - {last}, folder)
             remote.send(local, names & {last}, folder)
+            sending.unlink()
         shutil.rmtree(local)
 
 
@@ -108,13 +112,17 @@ class Mirror:
         """
         self._source = source
         self._folder = folder
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif not path.name.startswith("."):
-                path.unlink()
         with _told(source):
-            found = remote.find(source)
+            found = {
+                name: facts
+                for name, facts in remote.find(source).items()
+                if len(_visible(name.split("/"))) == 1 + name.count("/")
+            }
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif not path.name.startswith("."):
+                    path.unlink()
             _fetch(source, _complete(found), folder)
         for step in sorted({name.split("/")[1] for name in found.keys() - _complete(found).keys()}):
             sentence = f"{source}/{CHECKPOINTS}/{step} was not sent to its end; it does not count"
@@ -124,23 +132,35 @@ class Mirror:
     def send(self) -> None:
         """Makes the bucket hold what the folder does.
 
-        A checkpoint's sums are taken away before anything else of it changes, and sent when the
-        rest is there in full: it is complete there or does not count. One that is gone here goes
-        there when the new ones are complete. Raises UserError if the bucket cannot be written to.
+        A checkpoint's sums are taken away before anything else of it changes, and sent when it is
+        there in full and nothing else in its folder: it is complete there or does not count. One
+        that is gone here goes there when there is a complete one. Raises UserError if the bucket
+        cannot be written to.
         """
         now = _state(self._folder)
         changed = {name for name, state in now.items() if self._sent.get(name) != state}
         gone = self._sent.keys() - now.keys()
         sums = {name for name in self._sent.keys() | changed if name.endswith(f"/{checksums.NAME}")}
+        kept = set() if sums & now.keys() else _in_checkpoints(gone)
+        replaced = {name for name in gone if _sums_of(name) in now}
         with _told(self._source):
             remote.remove(self._source, changed & sums & self._sent.keys())
             remote.send(self._folder, changed - sums, self._source)
-            saved = {name for name in changed - sums if name.startswith(f"{CHECKPOINTS}/")}
-            _check_sizes(self._folder, saved, self._source)
+            _check_sizes(self._folder, _in_checkpoints(changed - sums), self._source)
+            remote.remove(self._source, replaced)
             remote.send(self._folder, changed & sums, self._source)
-            remote.remove(self._source, gone & sums)
-            remote.remove(self._source, gone - sums)
-        self._sent = {**now}
+            remote.remove(self._source, gone & sums - kept)
+            remote.remove(self._source, gone - sums - replaced - kept)
+        self._sent = {**dict.fromkeys(kept), **now}
+
+
+def _in_checkpoints(names: Set[str]) -> set[str]:
+    return {name for name in names if name.startswith(f"{CHECKPOINTS}/")}
+
+
+def _sums_of(name: str) -> str:
+    """The checksums of the checkpoint that a file belongs to, or a name that no file has."""
+    return "/".join([*name.split("/")[:2], checksums.NAME]) if name.count("/") > 1 else ""
 
 
 def _check_sizes(folder: Path, names: Set[str], sent_to: Path) -> None:
@@ -148,8 +168,9 @@ def _check_sizes(folder: Path, names: Set[str], sent_to: Path) -> None:
     found = remote.find(sent_to) if names else {}
     for name in names:
         size = (folder / name).stat().st_size
-        if found[name]["size"] != size:
-            raise OSError(f"of {size} bytes of '{name}' came {found[name]['size']}")
+        came = found[name]["size"] if name in found else 0
+        if name not in found or came != size:
+            raise OSError(f"of {size} bytes of '{name}' came {came}")
 
 
 def _complete(found: Mapping[str, Facts]) -> dict[str, Facts]:

@@ -1,5 +1,6 @@
 """Folders in buckets, on stand-ins that speak the protocols of S3 and of Google Cloud Storage."""
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -264,9 +265,10 @@ def test_a_checkpoint_that_does_not_arrive_whole_does_not_count(bucket, tmp_path
 def save(workdir, step, content):
     """What is like a checkpoint to a mirror."""
     folder = workdir / "checkpoints" / str(step)
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     (folder / "params").write_text(content)
-    (folder / "run").write_text(content)
+    (folder / f"data-{content}").write_text(content)  # orbax gives it a name by chance
     checksums.write(folder)
 
 
@@ -287,7 +289,57 @@ def cut_off(monkeypatch, num_changes):
     monkeypatch.setattr(remote, "remove", one_by_one(remote.remove))
 
 
-@pytest.mark.parametrize("num_changes", [*range(10), None])
+@pytest.mark.parametrize("num_changes", range(7))
+def test_a_lone_checkpoint_is_not_taken_away_before_there_is_another(
+    bucket, tmp_path, monkeypatch, capsys, num_changes
+):
+    workdir = remote.path(f"{bucket}/lone-{num_changes}")
+    (tmp_path / "run").mkdir()
+    run = mirror.Mirror(workdir, tmp_path / "run")
+    save(tmp_path / "run", 20, "old")
+    run.send()
+    with fsspec.open(f"{workdir}/.keep", "w") as file:
+        file.write("a user's own")
+    save(tmp_path / "run", 20, "new")
+    with monkeypatch.context() as patch:
+        cut_off(patch, num_changes)
+        with contextlib.suppress(KeyboardInterrupt):
+            run.send()
+    left = names(workdir)
+
+    (tmp_path / "again").mkdir()
+    again = mirror.Mirror(workdir, tmp_path / "again")
+    if (tmp_path / "again" / "checkpoints").exists():
+        checksums.verify(tmp_path / "again" / "checkpoints" / "20")
+    else:
+        assert "/checkpoints/20 was not sent to its end" in capsys.readouterr().err
+    again.send()
+    assert names(workdir) == left and ".keep" in left
+    save(tmp_path / "again", 30, "later")
+    again.send()
+    assert "checkpoints/30/SHA256SUMS" in names(workdir) and ".keep" in names(workdir)
+
+
+def test_a_corpus_that_was_sent_in_part_is_sent_again(bucket, tmp_path, monkeypatch):
+    folder = remote.path(f"{bucket}/part")
+
+    def send():
+        with mirror.new_folder(folder, last="manifest.json") as local:
+            local.mkdir(parents=True)
+            for name in ("a", "b", "manifest.json"):
+                (local / name).write_text(name)
+
+    with monkeypatch.context() as patch:
+        cut_off(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            send()
+    send()
+    assert names(folder) == {"a", "b", "manifest.json"}
+    with pytest.raises(UserError, match="already holds something"):
+        send()
+
+
+@pytest.mark.parametrize("num_changes", [*range(11), None])
 def test_a_checkpoint_in_a_bucket_is_complete_or_does_not_count(
     bucket, tmp_path, monkeypatch, capsys, num_changes
 ):

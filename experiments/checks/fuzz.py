@@ -41,7 +41,7 @@ _NUM_BLIND = flags.DEFINE_integer(
     "num_blind", 200_000, "How many files to mutate blindly.", 0, flag_values=FLAGS
 )
 _NUM_GUIDED = flags.DEFINE_integer(
-    "num_guided", 200_000, "How many files to mutate under atheris.", 0, flag_values=FLAGS
+    "num_guided", 60_000, "How many files to mutate under atheris.", 0, flag_values=FLAGS
 )
 _NUM_SEQUENCES = flags.DEFINE_integer(
     "num_sequences", 1_000_000, "How many token sequences to decode.", 0, flag_values=FLAGS
