@@ -221,7 +221,8 @@ def _set_damaged_aside(folder: Path) -> None:
     for step in steps:
         if folder / str(step) not in sound:
             aside = folder.with_name("damaged") / str(step)
-            shutil.rmtree(aside, ignore_errors=True)
+            while aside.exists():  # of an earlier time, to be kept too
+                aside = aside.with_name(f"{aside.name}-again")
             aside.parent.mkdir(exist_ok=True)
             (folder / str(step)).rename(aside)
 

@@ -153,7 +153,10 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(tmp_path, capsy
     sentence = capsys.readouterr().err
     assert f"{tmp_path}/checkpoints/2' is damaged: its file" in sentence
     assert sentence.count("\n") == 1 and (name in sentence or name == checksums.NAME)
-    assert (tmp_path / "damaged" / "2").is_dir()
+    save(tmp_path, 2)
+    damage(tmp_path / "checkpoints" / "2" / "run" / "metadata")
+    assert restore(tmp_path).step == 1
+    assert {path.name for path in (tmp_path / "damaged").iterdir()} == {"2", "2-again"}
     save(tmp_path, 2)
     assert restore(tmp_path).step == 2
 
