@@ -11,7 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 def new_pool(num_workers: int = 0) -> ProcessPoolExecutor:
     """A pool of fresh processes; one per core if `num_workers` is 0."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(num_workers or num_cores(), context, initializer=_begin)
+    pool = ProcessPoolExecutor(num_workers or num_cores(), context, initializer=_begin)
+    # Else an exit after two Ctrl-C waits for ever to hand work to processes that have ended.
+    pool._call_queue.cancel_join_thread()  # type: ignore[attr-defined]
+    return pool
 
 
 def num_cores() -> int:
