@@ -36,9 +36,11 @@ from midijax.corpus import Recording
 from midijax.errors import UserError
 
 # gcsfs ends the parts of what it sends by \n, where this stand-in expects \r\n: of a file that ends
-# in \r it would lose that.
+# in \r it would lose that. It would also let most of many connections at once wait for a second.
 GOOGLE = """
+import http.server
 from gcp_storage_emulator import __main__, server
+http.server.HTTPServer.request_queue_size = 64
 read, parts = server._read_raw_data, (b"\\n--==0==", b"\\r\\n--==0==")
 server._read_raw_data = lambda handler: (read(handler) or b"").replace(*parts)
 __main__.main(["start", "--host=127.0.0.1", "--port={port}", "--in-memory"])
