@@ -21,7 +21,7 @@ from midijax import config as config_lib
 from midijax import model as model_lib
 from midijax.checksums import Damage
 from midijax.config import Config
-from midijax.errors import UserError
+from midijax.errors import UserError, in_one_line
 
 METRIC = "nats_per_event"  # of the validation split; the best checkpoint has the lowest
 _RUN_FIELDS = {"config", "corpus", "position", "metrics"}
@@ -102,8 +102,8 @@ def sound(folder: Path, except_under: str = "") -> list[Path]:
 def steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, the latest first; not one still being saved."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if not (folder / unsaved(folder) / checksums.NAME).is_file():
-        names.discard(unsaved(folder))
+    if not (folder / (name := unsaved(folder)) / checksums.NAME).is_file():
+        names.discard(name)
     return sorted((int(name) for name in names if _is_step(name)), reverse=True)
 
 
@@ -191,7 +191,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 def reason(error: Exception) -> str:
     """An error in one short line."""
-    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    text = getattr(error, "strerror", None) or in_one_line(error)
     return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
 
 

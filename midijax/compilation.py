@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-from pathlib import Path
 
 import jax
+
+from midijax import cache
 
 
 def enable_compile_cache() -> None:
@@ -21,8 +22,7 @@ def enable_compile_cache() -> None:
 
 def _users_folder() -> str | None:
     try:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = caches / "midijax" / "jax"
+        folder = cache.folder() / "jax"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return str(folder)

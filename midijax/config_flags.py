@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from midijax.config import Config
-from midijax.errors import UserError
+from midijax.errors import UserError, in_one_line
 
 
 def load(path: str | Path) -> Config:
@@ -36,7 +36,7 @@ def _attempt(path: str | Path, function: Callable[[], Any]) -> Any:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise UserError(f"{path}: {type(error).__name__}: {reason}") from error
 
 

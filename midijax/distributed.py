@@ -28,7 +28,7 @@ import numpy as np
 from absl import flags
 
 from midijax import cli
-from midijax.errors import UserError, require
+from midijax.errors import UserError, in_one_line, require
 from midijax.stopping import TRY_AGAIN, StopRequest
 
 JOIN_SECONDS = 300  # until all processes must have come
@@ -217,8 +217,7 @@ def _join(place: dict[str, Any]) -> None:
             f"Open MPI or on a TPU pod, or give {_spoken(_PLACE)}"
         ) from error
     except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot join other processes at {where}: {reason}") from error
+        raise UserError(f"cannot join other processes at {where}: {in_one_line(error)}") from error
     finally:
         give_up.cancel()
 

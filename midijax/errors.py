@@ -15,6 +15,11 @@ class UserError(Exception):
         return str(self)
 
 
+def in_one_line(error: Exception) -> str:
+    """What an error says, be it in several lines, for a sentence."""
+    return " ".join(str(error).split())
+
+
 def require(valid: bool, name: str, value: Any, allowed: str) -> None:
     """Unless `valid`, raises a UserError that says what the value of `name` must be."""
     if not valid:

@@ -109,12 +109,13 @@ def _measure(progress: bool) -> dict[str, Any]:
     enable_compile_cache()
     loaded = checkpoint.load(cli.path(_WORKDIR.value))
     vocabulary, network = loaded.config.vocabulary, model.from_config(loaded.config)
+    params = jax.device_get(loaded.params)
     data, skipped = _data(), Skipped()
     sequences = _sequences(_performances(data, _SPLIT.value, skipped), vocabulary)
     scores = {
         protocol: metrics.score(
             network,
-            jax.device_get(loaded.params),
+            params,
             pieces,
             vocabulary,
             _BATCH_SIZE.value,

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
-from midijax import checksums, progress, remote
+from midijax import cache, checksums, progress, remote
 from midijax.errors import UserError
 from midijax.remote import Facts
 
@@ -31,7 +31,7 @@ def fetched(path: Path) -> Path:
         found = {path.name: facts} if facts else remote.find(path)
         if not found:
             raise UserError(f"'{path}' does not exist; name a file or a folder that holds some")
-        copy = _cache() / "fetched" / _short_hash(repr([str(path), *found.items()]))
+        copy = cache.folder() / "fetched" / _short_hash(repr([str(path), *found.items()]))
         with _alone(copy):
             if not copy.exists():
                 partial = copy.with_suffix(".partial")
@@ -98,7 +98,7 @@ def place(folder: Path) -> Path:
     """Where a run whose workdir is `folder` does its work: in a local one, or in a mirror of it."""
     if not remote.is_remote(folder):
         return folder.absolute()
-    return _cache() / "mirrors" / f"{folder.name}-{_short_hash(str(folder))}"
+    return cache.folder() / "mirrors" / f"{folder.name}-{_short_hash(str(folder))}"
 
 
 class Mirror:
@@ -123,8 +123,9 @@ class Mirror:
                     shutil.rmtree(path)
                 elif not path.name.startswith("."):
                     path.unlink()
-            _fetch(source, _complete(found), folder)
-        for step in sorted({name.split("/")[1] for name in found.keys() - _complete(found).keys()}):
+            complete = _complete(found)
+            _fetch(source, complete, folder)
+        for step in sorted({name.split("/")[1] for name in found.keys() - complete.keys()}):
             sentence = f"{source}/{CHECKPOINTS}/{step} was not sent to its end; it does not count"
             print(sentence, file=sys.stderr)
         self._sent: dict[str, tuple[int, int] | None] = {**dict.fromkeys(found), **_state(folder)}
@@ -167,10 +168,14 @@ def _check_sizes(folder: Path, names: Set[str], sent_to: Path) -> None:
     """Raises OSError unless the files in the bucket are as large as those that were sent."""
     found = remote.find(sent_to) if names else {}
     for name in names:
-        size = (folder / name).stat().st_size
-        came = found[name]["size"] if name in found else 0
-        if name not in found or came != size:
-            raise OSError(f"of {size} bytes of '{name}' came {came}")
+        came = found[name]["size"] if name in found else None
+        _require_whole(name, (folder / name).stat().st_size, came)
+
+
+def _require_whole(name: str, size: int, came: int | None) -> None:
+    """Raises OSError unless all bytes of a file came; None: not even a file did."""
+    if came != size:
+        raise OSError(f"of {size} bytes of '{name}' came {came or 0}")
 
 
 def _complete(found: Mapping[str, Facts]) -> dict[str, Facts]:
@@ -200,8 +205,7 @@ def _fetch(folder: Path, files: Mapping[str, Facts], to: Path) -> None:
             some = slice(first, first + _AT_A_TIME)
             remote.fetch(folder, names[some], to)
             for name, size in zip(names[some], sizes[some], strict=True):
-                if (to / name).stat().st_size != size:
-                    raise OSError(f"of {size} bytes of '{name}' came {(to / name).stat().st_size}")
+                _require_whole(name, size, (to / name).stat().st_size)
             bar.update(sum(sizes[some]))
 
 
@@ -242,8 +246,3 @@ def _told(path: Path) -> Iterator[None]:
 
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _cache() -> Path:
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "midijax"

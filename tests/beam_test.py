@@ -7,8 +7,9 @@ import zipfile
 
 import numpy as np
 import pytest
+from commands import contents, run_prepare
 
-from midijax import corpus, etudes, midi, parts, prepare, sources
+from midijax import corpus, etudes, midi, parts, sources
 from midijax.performance import NOTE_DTYPE, Performance
 
 pytest.importorskip("apache_beam")
@@ -30,17 +31,6 @@ def end(process):
     """Exit code, output and errors."""
     output, errors = process.communicate(timeout=120)
     return process.returncode, output, errors
-
-
-def run_here(*arguments):
-    for name in prepare.FLAGS:
-        prepare.FLAGS[name].unparse()
-    prepare.FLAGS(["prepare", "--num_workers=1", *arguments])
-    prepare.main([])
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def identities(paths):
@@ -77,7 +67,7 @@ def music(tmp_path_factory):
 def prepared(music, tmp_path_factory):
     """What the processes of one machine make of it."""
     folder = tmp_path_factory.mktemp("prepared") / "corpus"
-    run_here(music, f"--output_dir={folder}")
+    run_prepare(music, f"--output_dir={folder}")
     manifest = corpus.read_manifest(folder)
     assert len(manifest.skipped) == len(manifest.duplicates) == 2
     return folder
@@ -117,7 +107,7 @@ def test_it_goes_on_from_the_shards_of_another_engine(music, prepared, tmp_path,
 
     monkeypatch.setattr(corpus.Shard, "write", write_two)
     with pytest.raises(KeyboardInterrupt):
-        run_here(music, f"--output_dir={out}")
+        run_prepare(music, f"--output_dir={out}")
     before = identities(written)
     code, _, errors = end(start(music, f"--output_dir={out}", *TWO_PROCESSES))
     assert code == 0, errors

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import yaml
+from commands import forget_flags
 
 from midijax import cli, corpus, etudes, train
 from midijax.stopping import TRY_AGAIN
@@ -58,8 +59,7 @@ def assert_starts_training(words):
     flags = [word for word in words if word.startswith("--")]
     assert "--distributed" in flags and len(flags) >= 4
     assert train.FLAGS(["train", *flags], known_only=True) == ["train"]
-    for name in train.FLAGS:
-        train.FLAGS[name].unparse()
+    forget_flags(train)
 
 
 def commented_words(text, marker):

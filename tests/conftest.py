@@ -11,16 +11,12 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+from commands import forget_flags
 
 from midijax import cli, compilation, model
 from midijax.run_checkpoints import Checkpoints
 
 hypothesis.settings.register_profile("long", max_examples=3_000)
-
-
-def forget_flags(module):
-    for name in module.FLAGS:
-        module.FLAGS[name].unparse()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from commands import forget_flags
 
 from midijax import etudes, explore, midi, sources
 from midijax.errors import UserError
@@ -29,8 +30,7 @@ def run(capsys):
         try:
             explore.main(explore.FLAGS(["explore", *map(str, command_line)], known_only=True)[1:])
         finally:
-            for name in explore.FLAGS:
-                explore.FLAGS[name].unparse()
+            forget_flags(explore)
         return capsys.readouterr().out
 
     return call

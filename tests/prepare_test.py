@@ -13,6 +13,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from commands import contents, run_prepare
 
 from midijax import (
     atomic,
@@ -23,7 +24,6 @@ from midijax import (
     ingest,
     midi,
     parts,
-    prepare,
     sources,
 )
 from midijax.corpus import Recording
@@ -31,17 +31,6 @@ from midijax.errors import UserError
 from midijax.parts import Reading
 from midijax.performance import NOTE_DTYPE, Performance
 from midijax.sources import Source
-
-
-def run(*arguments):
-    for name in prepare.FLAGS:
-        prepare.FLAGS[name].unparse()
-    prepare.FLAGS(["prepare", "--num_workers=1", *arguments])
-    prepare.main([])
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def names(manifest, split):
@@ -76,7 +65,7 @@ def music(tmp_path, midi_bytes):
 
 
 def test_good_files_are_kept_and_the_others_named_with_their_reasons(music, tmp_path, capsys):
-    run(
+    run_prepare(
         f"--input={music}",
         f"--output_dir={tmp_path / 'out'}",
     )
@@ -94,7 +83,7 @@ def test_good_files_are_kept_and_the_others_named_with_their_reasons(music, tmp_
 
 
 def test_what_is_prepared_is_what_midi_reads(music, tmp_path):
-    run(f"--input={music}", f"--output_dir={tmp_path / 'out'}")
+    run_prepare(f"--input={music}", f"--output_dir={tmp_path / 'out'}")
     for split in ("train", "validation"):
         for record in corpus.open_split(tmp_path / "out", split):
             name, performance = corpus.unpack(record)
@@ -106,7 +95,7 @@ def test_what_is_prepared_is_what_midi_reads(music, tmp_path):
 def test_the_number_of_workers_changes_no_byte(music, tmp_path):
     for count in (1, 2):
         out = f"--output_dir={tmp_path / str(count)}"
-        run(f"--input={music}", out, f"--num_workers={count}")
+        run_prepare(f"--input={music}", out, f"--num_workers={count}")
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
@@ -126,7 +115,7 @@ def test_a_zip_archive_gives_its_files_by_name(tmp_path, midi_bytes):
 def test_a_single_file_is_prepared_under_its_name(tmp_path, midi_bytes, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Sonata No. 1.MID").write_bytes(midi_bytes[0])
-    run(f"--input={tmp_path / 'Sonata No. 1.MID'}")
+    run_prepare(f"--input={tmp_path / 'Sonata No. 1.MID'}")
     manifest = corpus.read_manifest(tmp_path / "runs" / "data" / "Sonata No. 1")
     assert names(manifest, "train") == ["Sonata No. 1.MID"]
 
@@ -149,7 +138,7 @@ def test_an_evil_archive_writes_nothing_and_eats_nothing(tmp_path, midi_bytes):
     data = bytearray(archive.read_bytes())
     data[torn + 60 : torn + 90] = bytes(30)
     archive.write_bytes(data)
-    run(f"--input={archive}", f"--output_dir={tmp_path / 'out' / 'corpus'}")
+    run_prepare(f"--input={archive}", f"--output_dir={tmp_path / 'out' / 'corpus'}")
     manifest = corpus.read_manifest(tmp_path / "out" / "corpus")
     reasons = {name.removeprefix("evil.zip/"): reason for name, reason in manifest.skipped}
     assert reasons.keys() == {"link.mid", "bomb.mid", "locked.mid", "torn.mid"}
@@ -188,7 +177,7 @@ def test_the_maestro_table_decides_the_splits(tmp_path, midi_bytes):
         (folder / "2018" / f"{number}.midi").write_bytes(midi_bytes[number])
         rows.append(f'Liszt,"Étude, No. {number}",{split},2018,2018/{number}.midi,x.wav,1.0')
     (folder / "maestro-v3.0.0.csv").write_text("\n".join(rows), "utf-8")
-    run(f"--input={folder}", f"--output_dir={tmp_path / 'out'}")
+    run_prepare(f"--input={folder}", f"--output_dir={tmp_path / 'out'}")
     manifest = corpus.read_manifest(tmp_path / "out")
     for number, split in enumerate(("train", "test", "validation")):
         (entry,) = manifest.performances[split]
@@ -201,7 +190,7 @@ def test_a_table_with_an_unknown_split_is_refused(tmp_path, midi_bytes):
     (tmp_path / "in" / "x.mid").write_bytes(midi_bytes[0])
     (tmp_path / "in" / "table.csv").write_text("file,split\nx.mid,valid\n")
     with pytest.raises(UserError, match="'valid'"):
-        run(f"--input={tmp_path / 'in'}", f"--output_dir={tmp_path / 'out'}")
+        run_prepare(f"--input={tmp_path / 'in'}", f"--output_dir={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()
 
 
@@ -266,7 +255,7 @@ def many(tmp_path_factory):
         notes = np.array([(0.0, 1.0, 21 + pitch, 1 + velocity)], NOTE_DTYPE)
         midi.write(Performance(notes), folder / "music" / f"{number:04}.mid")
     (folder / "music" / "0500.mid").write_text("no music")
-    run(f"--input={folder / 'music'}", f"--output_dir={folder / 'out'}")
+    run_prepare(f"--input={folder / 'music'}", f"--output_dir={folder / 'out'}")
     return folder
 
 
@@ -312,7 +301,7 @@ def test_finished_shards_stay_as_they_are(many, tmp_path, monkeypatch):
 
     monkeypatch.setattr(corpus.Shard, "write", write_two)
     with pytest.raises(KeyboardInterrupt):
-        run(*arguments)
+        run_prepare(*arguments)
     before = finished(tmp_path / ".out.unfinished")
     shards = {name: kept for name, kept in before.items() if name.endswith(".array_record")}
     assert len(shards) == 2
@@ -320,7 +309,7 @@ def test_finished_shards_stay_as_they_are(many, tmp_path, monkeypatch):
     (corpus_folder / ".train-00002-of-00003.array_record.partial-0").write_text("of a killed run")
     monkeypatch.setattr(corpus.Shard, "write", write)
     monkeypatch.setattr(parts.Part, "write", stop)
-    run(*arguments)
+    run_prepare(*arguments)
     assert contents(tmp_path / "out") == contents(many / "out")
     for name, (inode, changed) in shards.items():
         status = (tmp_path / "out" / name).stat()
@@ -333,32 +322,32 @@ def test_going_on_with_other_files_or_flags_gives_what_they_give(
     arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(corpus, "_to_json", stop)
-        run(*arguments)
+        run_prepare(*arguments)
     (music / "text.mid").write_bytes(midi_bytes[9])
     (music / "table.csv").write_text("file,split\n0.mid,test\n")
-    run(*arguments, "--seed=3")
-    run(f"--input={music}", f"--output_dir={tmp_path / 'new'}", "--seed=3")
+    run_prepare(*arguments, "--seed=3")
+    run_prepare(f"--input={music}", f"--output_dir={tmp_path / 'new'}", "--seed=3")
     assert contents(tmp_path / "out") == contents(tmp_path / "new")
 
 
 def test_two_runs_do_not_write_the_same_folder(music, tmp_path, monkeypatch):
     arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
     with atomic.workspace(tmp_path / "out"), pytest.raises(UserError, match="by another run"):
-        run(*arguments)
-    run(*arguments)
+        run_prepare(*arguments)
+    run_prepare(*arguments)
 
 
 def test_a_damaged_part_is_named(music, tmp_path, monkeypatch):
     arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(corpus, "_to_json", stop)
-        run(*arguments)
+        run_prepare(*arguments)
     (part,) = tmp_path.glob(".out.unfinished/parts/*.json")
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(UserError, match=f"'{re.escape(str(part))}' is damaged"):
-        run(*arguments)
+        run_prepare(*arguments)
     part.unlink()
-    run(*arguments)
+    run_prepare(*arguments)
 
 
 def test_ctrl_c_ends_it_in_two_lines_and_keeps_what_is_finished(many, tmp_path):
@@ -380,12 +369,12 @@ def test_ctrl_c_ends_it_in_two_lines_and_keeps_what_is_finished(many, tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["--validation_fraction=0.5", "--seed=3"]])
 def test_without_input_the_etudes_are_prepared(tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    run(*arguments)
+    run_prepare(*arguments)
     manifest = corpus.read_manifest(tmp_path / "runs" / "data" / "etudes")
     total = sum(manifest.totals(split)["files"] for split in corpus.SPLITS)
     assert total == etudes.NUM_ETUDES
     with pytest.raises(UserError, match="already holds something"):
-        run(*arguments)
+        run_prepare(*arguments)
 
 
 def test_the_dataset_is_downloaded_into_the_cache(tmp_path, monkeypatch, midi_bytes):
@@ -397,7 +386,7 @@ def test_the_dataset_is_downloaded_into_the_cache(tmp_path, monkeypatch, midi_by
 
     monkeypatch.setattr(download, "fetch", fetch)
     flags = [f"--cache_dir={tmp_path / 'cache'}", f"--output_dir={tmp_path / 'out'}"]
-    run("--dataset=maestro-v3", *flags)
+    run_prepare("--dataset=maestro-v3", *flags)
     provenance = json.loads((tmp_path / "out" / "manifest.json").read_text())["provenance"]
     assert provenance["dataset"] == "maestro-v3"
     assert names(corpus.read_manifest(tmp_path / "out"), "train") == [
@@ -408,12 +397,12 @@ def test_the_dataset_is_downloaded_into_the_cache(tmp_path, monkeypatch, midi_by
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, midi_bytes):
     (tmp_path / "x.mid").write_bytes(midi_bytes[0])
     monkeypatch.setenv("HOME", str(tmp_path))
-    run("--input=~/x.mid", "--output_dir=~/out")
+    run_prepare("--input=~/x.mid", "--output_dir=~/out")
     assert names(corpus.read_manifest(tmp_path / "out"), "train") == ["x.mid"]
     fetched = []
     monkeypatch.setattr(download, "fetch", lambda url, path, *_: fetched.append(path) or "x.mid")
     with pytest.raises(UserError, match="'x\\.mid' does not exist"):
-        run("--dataset=maestro-v3", "--cache_dir=~/cache", "--output_dir=~/other")
+        run_prepare("--dataset=maestro-v3", "--cache_dir=~/cache", "--output_dir=~/other")
     assert fetched == [tmp_path / "cache" / "maestro-v3.0.0-midi.zip"]
 
 
@@ -430,7 +419,7 @@ def test_what_cannot_be_prepared_is_told_and_leaves_nothing(tmp_path):
         ("bad", "not one of the files could be read; 'bad/x.mid'"),
     ):
         with pytest.raises(UserError, match=told):
-            run(f"--input={tmp_path / path}", f"--output_dir={out / 'corpus'}")
+            run_prepare(f"--input={tmp_path / path}", f"--output_dir={out / 'corpus'}")
         assert not list(out.iterdir())
     with pytest.raises(UserError, match="exclude each other"):
-        run("--input=x", "--dataset=maestro-v3")
+        run_prepare("--input=x", "--dataset=maestro-v3")

@@ -248,8 +248,7 @@ def test_a_file_arrives_as_it_was(bucket, tmp_path, content):
 
 def test_a_checkpoint_that_does_not_arrive_whole_does_not_count(bucket, tmp_path, monkeypatch):
     workdir, send = remote.path(f"{bucket}/lossy"), remote.send
-    (tmp_path / "run").mkdir()
-    run = mirror.Mirror(workdir, tmp_path / "run")
+    run = mirrored(workdir, tmp_path / "run")
     save(tmp_path / "run", 10, "whole")
 
     def lose_bytes(folder, files, to):
@@ -262,6 +261,11 @@ def test_a_checkpoint_that_does_not_arrive_whole_does_not_count(bucket, tmp_path
         with pytest.raises(UserError, match="of 5 bytes of 'checkpoints/10/params' came 3"):
             run.send()
     assert "checkpoints/10/SHA256SUMS" not in names(workdir)
+
+
+def mirrored(workdir, folder):
+    folder.mkdir()
+    return mirror.Mirror(workdir, folder)
 
 
 def save(workdir, step, content):
@@ -296,8 +300,7 @@ def test_a_lone_checkpoint_is_not_taken_away_before_there_is_another(
     bucket, tmp_path, monkeypatch, capsys, num_changes
 ):
     workdir = remote.path(f"{bucket}/lone-{num_changes}")
-    (tmp_path / "run").mkdir()
-    run = mirror.Mirror(workdir, tmp_path / "run")
+    run = mirrored(workdir, tmp_path / "run")
     save(tmp_path / "run", 20, "old")
     run.send()
     with fsspec.open(f"{workdir}/.keep", "w") as file:
@@ -309,8 +312,7 @@ def test_a_lone_checkpoint_is_not_taken_away_before_there_is_another(
             run.send()
     left = names(workdir)
 
-    (tmp_path / "again").mkdir()
-    again = mirror.Mirror(workdir, tmp_path / "again")
+    again = mirrored(workdir, tmp_path / "again")
     if (tmp_path / "again" / "checkpoints").exists():
         checksums.verify(tmp_path / "again" / "checkpoints" / "20")
     else:
@@ -346,8 +348,7 @@ def test_a_checkpoint_in_a_bucket_is_complete_or_does_not_count(
     bucket, tmp_path, monkeypatch, capsys, num_changes
 ):
     workdir = remote.path(f"{bucket}/cut-{num_changes}")
-    (tmp_path / "run").mkdir()
-    run = mirror.Mirror(workdir, tmp_path / "run")
+    run = mirrored(workdir, tmp_path / "run")
     save(tmp_path / "run", 10, "old")
     save(tmp_path / "run", 20, "old")
     run.send()
@@ -362,8 +363,7 @@ def test_a_checkpoint_in_a_bucket_is_complete_or_does_not_count(
             with pytest.raises(KeyboardInterrupt):
                 run.send()
 
-    (tmp_path / "again").mkdir()
-    again = mirror.Mirror(workdir, tmp_path / "again")
+    again = mirrored(workdir, tmp_path / "again")
     steps = {path.name for path in (tmp_path / "again" / "checkpoints").iterdir()}
     for step in steps:
         checksums.verify(tmp_path / "again" / "checkpoints" / step)
