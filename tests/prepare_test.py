@@ -423,3 +423,15 @@ def test_what_cannot_be_prepared_is_told_and_leaves_nothing(tmp_path):
         assert not list(out.iterdir())
     with pytest.raises(UserError, match="exclude each other"):
         run_prepare("--input=x", "--dataset=maestro-v3")
+
+
+def test_a_record_that_was_cut_is_not_taken_for_whole(tmp_path):
+    recording = Recording.of("étude", etudes.compose(0))
+    part = parts.Part(tmp_path / "part.json", [Source("étude", lambda: b"")])
+    part.write([recording])
+    (reading,) = part.readings()
+    assert reading.result.record == recording.record
+    records = tmp_path / "part.records"
+    records.write_bytes(recording.record[:-1])
+    with pytest.raises(UserError, match=r"part\.records' is damaged"):
+        _ = reading.result.record
