@@ -7,13 +7,14 @@ import dataclasses
 import typing
 from typing import Any
 
+from midijax.controls import Controls
 from midijax.errors import UserError, require
 from midijax.events import OORE_2018, PERFORMANCE_RNN, EventVocabulary
 from midijax.performance import NUM_PITCHES
 
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")  # by their names in optax
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "trapezoid")
 MAX_LAYERS, MAX_HIDDEN_SIZE, MAX_WINDOWS = 100, 2**16, 2**20  # a typing error beyond these
 MAX_STEPS = 2**31 - 1  # int32 on the device
 MAX_FACTOR = 1_000_000  # of rates, norms and biases
@@ -43,6 +44,8 @@ class ModelConfig:
       dropout_rate: share of the activations dropped between layers while training.
       forget_bias: start value of the forget gates' bias; 1 lets memories last from the start.
       dtype: type of the matrix products, one of DTYPES; parameters stay float32.
+      residual: each layer adds to its inputs and sees them normalized, as does the head; else they
+        are simply stacked, as in the paper.
       remat: compute gates again for the gradients rather than keep them: for long windows that do
         not fit in memory, at some cost in time.
     """
@@ -51,6 +54,7 @@ class ModelConfig:
     hidden_size: int = 512
     dropout_rate: float = 0.1
     forget_bias: float = 1.0
+    residual: bool = False
     dtype: str = "float32"
     remat: bool = False
 
@@ -70,22 +74,29 @@ class DataConfig:
     Attributes:
       batch_size: windows per step, over all devices and hosts.
       sequence_length: events per window.
+      carry_state: windows follow one another through whole performances, each from the state that
+        the one before it ended in, with one transposition and stretch for all of them; else each
+        is cut anywhere and starts from nothing.
       max_transpose: each window is moved by up to this many semitones up or down.
       max_stretch: each window is slowed down or sped up by up to this share (0.05: 5 %).
       max_performances: train on this many performances, drawn by the run's seed; 0 takes all.
+      control_dropout: the share of windows that leave out a control, drawn for each control.
     """
 
     batch_size: int = 64
     sequence_length: int = 256
+    carry_state: bool = False
     max_transpose: int = 3
     max_stretch: float = 0.05
     max_performances: int = 0
+    control_dropout: float = 0.5
 
     def __post_init__(self) -> None:
         _in_range("data", self, "batch_size sequence_length", 1, MAX_WINDOWS)
         _in_range("data", self, "max_performances", 0, MAX_STEPS)
         _in_range("data", self, "max_transpose", 0, NUM_PITCHES - 1)
         _in_range("data", self, "max_stretch", 0, MAX_STRETCH)
+        _in_range("data", self, "control_dropout", 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +106,8 @@ class OptimizerConfig:
     Attributes:
       name: one of OPTIMIZERS.
       learning_rate: the highest rate.
-      schedule: "constant", or "cosine": down to a tenth over the run.
+      schedule: "constant"; "cosine": down to a tenth over the run; or "trapezoid": constant up to
+        the last fifth of the run, and in that down to nothing, in a line.
       warmup_steps: steps of linear rise to `learning_rate`.
       clip_norm: gradients longer than this are shortened to it; 0 leaves them.
       weight_decay: for adamw.
@@ -138,6 +150,7 @@ class Config:
     """
 
     vocabulary: EventVocabulary = OORE_2018
+    controls: Controls = Controls()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -212,6 +225,8 @@ def _value(hint: type, value: Any, name: str) -> Any:
         return _build(hint, value, name)
     if hint is float and type(value) is int:
         return float(value)
+    if hint == tuple[str, ...] and isinstance(value, list | tuple):
+        return tuple(_value(str, text, name) for text in value)
     if type(value) is not hint:
         raise UserError(f"{name} should be of type {hint.__name__} but is {value!r}")
     return value

@@ -84,6 +84,8 @@ def _parse(old: Any, text: str, assignment: str) -> Any:
     try:
         if isinstance(old, bool):
             return {"true": True, "false": False}[text.lower()]
+        if isinstance(old, tuple):
+            return tuple(name.strip() for name in text.split(",") if name.strip())
         return type(old)(text)
     except (ValueError, KeyError):
         raise UserError(f"{assignment}: '{text}' is not {_TYPE_NAMES[type(old)]}") from None

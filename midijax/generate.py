@@ -1,11 +1,13 @@
 """New performances from a trained model, in one compiled loop that stays on the device.
 
-B batch (of one device, unless said otherwise), T events, V vocabulary.
+B batch (of one device, unless said otherwise), T events, V vocabulary, K parts of a schedule, C
+features of controls, G gates.
 """
 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from midijax import grammar, sampling
+from midijax import controls, grammar, sampling
 from midijax.config import Config
+from midijax.controls import Wishes
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, PAD, TIME_SHIFT, VELOCITY, EventVocabulary
 from midijax.model import PerformanceRNN, StepWeights, from_config
@@ -24,6 +27,7 @@ BLOCK_EVENTS = 64  # sampled between two looks at whether every performance is d
 MAX_EVENTS_PER_SECOND = 400  # far denser than piano music; what --seconds reserves memory for
 MAX_BATCH_EVENTS = 2**28  # one GiB of tokens
 MIN_BLOCKS, MIN_PRIMER_SLOTS = 256, 512  # so that short lengths share one compiled program
+MIN_PARTS = 16  # of schedules, likewise
 UNLIMITED_STEPS = 2**30
 
 
@@ -69,14 +73,15 @@ def generate(
     settings: SamplingSettings = SamplingSettings(),
     num_performances: int = 1,
     primer: np.ndarray | None = None,
+    wishes: Wishes = Wishes(),
 ) -> dict[int, np.ndarray]:
     """Lets the model play, on all devices of all processes.
 
     Performance i draws from `fold_in(key, i)`, whatever the number of performances. Several are
     the same events on any number of devices of a kind, for each device has two or more; a single
     one may differ from the first of several, since a CPU adds up a single row in another order.
-    Nothing recompiles when only key, params, settings or the primer's events change, nor for
-    lengths of up to the same power of two of events.
+    Nothing recompiles when only key, params, settings, the primer's events or the values of wishes
+    change, nor for lengths of up to the same power of two of events.
 
     Args:
       params: the model's parameters.
@@ -87,6 +92,8 @@ def generate(
       num_performances: how many to play, divided among the devices.
       primer: events to go on from, (events,), as from `midijax.primer.encode`; what sounds at
         their end sounds on.
+      wishes: what is asked of the new music; with a `guidance` other than 1 the model is asked
+        twice at each event, with them and without.
 
     Returns:
       The new events of each performance that is this process's to play, by its number, without the
@@ -94,7 +101,8 @@ def generate(
       velocity, and no note without length.
 
     Raises:
-      UserError: a performance count that is not positive or asks for too much memory.
+      UserError: a performance count that is not positive or asks for too much memory; wishes that
+        the model does not know, or that change in a length without seconds.
     """
     vocabulary = config.vocabulary
     rows = _rows(num_performances)
@@ -119,6 +127,7 @@ def generate(
         grammar.Limits(max_note_steps, length.max_steps(vocabulary)),
         float(settings.temperature),
         settings.filters,
+        _script(config, length, wishes),
     )
     return {
         number: _finish(vocabulary, row_T[row_T != PAD])
@@ -160,6 +169,38 @@ class _Primer(NamedTuple):
 
     tokens_T: np.ndarray
     num_events: int
+
+
+class _Script(NamedTuple):
+    """What is asked of the music, and when.
+
+    Attributes:
+      begins_K: the step in which each part begins, int32, ascending from 0.
+      features_KxC: what the model is told in it.
+      guidance: None where it is 1: then nothing needs to be known of the music without wishes.
+    """
+
+    begins_K: np.ndarray
+    features_KxC: np.ndarray
+    guidance: float | None
+
+
+def _script(config: Config, length: Length, wishes: Wishes) -> _Script | None:
+    """Wishes in the model's terms; None if there are none."""
+    if not wishes.asked:
+        return None
+    if wishes.is_schedule and math.isinf(length.seconds):
+        raise UserError(
+            "what is asked changes on the way: give --seconds, of which each has a part"
+        )
+    shares_K, features_KxC = controls.schedule(config.controls, wishes)
+    begins_K = np.ceil(shares_K * length.max_steps(config.vocabulary) - controls.ROUNDING)
+    missing = max(MIN_PARTS, _power_of_two(len(begins_K))) - len(begins_K)
+    return _Script(
+        np.pad(begins_K.astype(np.int32), (0, missing), constant_values=UNLIMITED_STEPS),
+        np.pad(features_KxC, ((0, missing), (0, 0))),
+        None if wishes.guidance == 1 else float(wishes.guidance),
+    )
 
 
 class _State(NamedTuple):
@@ -207,6 +248,7 @@ def _play(
     limits: grammar.Limits,
     temperature: jax.Array,
     filters: sampling.Filters | None,
+    script: _Script | None,
 ) -> jax.Array:
     """A device's batch from primer to last event, int32 (B, T), each row padded with PAD."""
 
@@ -215,7 +257,7 @@ def _play(
 
     def play_event(state: _State, uniform_B: jax.Array) -> tuple[_State, jax.Array]:
         done_B = is_done(state)
-        logits_BxV, carry = model.step(weights, state.token_B, state.carry)
+        logits_BxV, carry = think(state)
         legal_BxV = grammar.legal_events(vocabulary, state.grammar, limits)
         token_B = sampling.draw(uniform_B, logits_BxV, legal_BxV, temperature, filters)
         token_B = grammar.shorten(vocabulary, state.grammar, limits, token_B)
@@ -235,11 +277,45 @@ def _play(
 
     batch_size = len(numbers_B)
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers_B)
-    weights = model.step_weights(params, batch_size)
+    is_guided = script is not None and script.guidance is not None
+    num_minds = 2 * batch_size if is_guided else batch_size
+    weights = model.step_weights(params, num_minds)
+    think = _thinker(model, params, weights, script)
     silence_BxT = jnp.full((batch_size, num_blocks * BLOCK_EVENTS), PAD, jnp.int32)
-    state = _listen(model, vocabulary, weights, primer, batch_size)
+    state = _listen(model, vocabulary, weights, primer, batch_size, num_minds)
     loop = (state, silence_BxT, jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(unfinished, play_block, loop)[1]
+
+
+def _thinker(
+    model: PerformanceRNN, params: Any, weights: StepWeights, script: _Script | None
+) -> Callable[[_State], tuple[jax.Array, Any]]:
+    """What gives, in a state, the logits of the next event, (B, V), and the next carry."""
+    if script is None:
+        return lambda state: model.step(weights, state.token_B, state.carry)
+    controls_KxG = model.project_controls(params, jnp.asarray(script.features_KxC))
+
+    def told(state: _State) -> jax.Array:
+        has_begun_BxK = script.begins_K <= state.grammar.elapsed_B[:, None]
+        return controls_KxG[has_begun_BxK.sum(axis=1) - 1]
+
+    def think(state: _State) -> tuple[jax.Array, Any]:
+        return model.step(weights, state.token_B, state.carry, told(state))
+
+    def think_twice(guidance: float, state: _State) -> tuple[jax.Array, Any]:
+        controls_BxG = told(state)
+        logits, carry = model.step(
+            weights,
+            jnp.tile(state.token_B, 2),
+            state.carry,
+            jnp.concatenate((controls_BxG, jnp.zeros_like(controls_BxG))),
+        )
+        told_BxV, untold_BxV = jnp.split(logits, 2)
+        return untold_BxV + guidance * (told_BxV - untold_BxV), carry
+
+    if script.guidance is None:
+        return think
+    return functools.partial(think_twice, script.guidance)
 
 
 def _uniform(keys_B: jax.Array, block: jax.Array | int) -> jax.Array:
@@ -254,8 +330,12 @@ def _listen(
     weights: StepWeights,
     primer: _Primer,
     batch_size: int,
+    num_minds: int,
 ) -> _State:
-    """The state after START and the primer, heard once and shared by the whole batch."""
+    """The state after START and the primer, heard once and shared by the whole batch.
+
+    There are as many carries as there are to be minds: twice the batch where each row thinks twice.
+    """
     tokens_T = jnp.asarray(primer.tokens_T)
 
     def hear_event(t: jax.Array, heard: tuple) -> tuple:
@@ -269,7 +349,7 @@ def _listen(
     token_1 = tokens_T[primer.num_events][None]
     return _State(
         token_B=token_1.repeat(batch_size),
-        carry=jax.tree.map(lambda x_Lx1xH: x_Lx1xH.repeat(batch_size, axis=1), carry),
+        carry=jax.tree.map(lambda x_Lx1xH: x_Lx1xH.repeat(num_minds, axis=1), carry),
         grammar=jax.tree.map(lambda x_1: x_1.repeat(batch_size, axis=0), state),
         count_B=jnp.zeros(batch_size, jnp.int32),
     )

@@ -1,12 +1,13 @@
 """From a prepared corpus to batches of events, cut, transposed, stretched and tokenized on the fly.
 
-Shapes: B batch, T time.
+Shapes: B batch, T time, C features of controls.
 """
 
 import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -14,74 +15,163 @@ import numpy as np
 
 from midijax import corpus
 from midijax.config import Config, DataConfig
+from midijax.controls import COMPOSER, KINDS, Ahead, Controls
 from midijax.events import PAD, TIME_SHIFT, EventVocabulary
 from midijax.performance import Performance
+from midijax.windows import ConsecutiveWindows, RandomWindows
 
 CACHED_PERFORMANCES = 1024  # with the pedal folded in: some 100 kB each
+_MAX_BATCHES = 2**40  # of an endless stream
 
 
-class Windows:
-    """Which windows an epoch holds: each performance as many as it fills, their beginnings spread
-    evenly over its notes.
+class Batch(NamedTuple):
+    """What a training step sees.
+
+    Attributes:
+      inputs_BxT: the event before each target, or START; int32.
+      targets_BxT: the events to predict, padded with PAD; int32.
+      begins_B: whether a row starts from nothing, and not from the state after the row before.
+      controls_BxTxC: what each position is told of the music ahead, float32; None without controls.
     """
 
-    def __init__(self, num_events: Sequence[int], data: DataConfig, seed: int):
-        """Takes the number of events of each performance, and the seed that draws among them."""
-        chosen = np.arange(len(num_events))
-        if data.max_performances:
-            chosen = np.random.default_rng(seed).permutation(chosen)[: data.max_performances]
-        counts = np.maximum(1, np.asarray(num_events)[chosen] // data.sequence_length)
-        self._record = np.repeat(chosen, counts)
-        self._count = np.repeat(counts, counts)
-        self._place = np.concatenate([np.arange(count) for count in counts])
+    inputs_BxT: np.ndarray
+    targets_BxT: np.ndarray
+    begins_B: np.ndarray
+    controls_BxTxC: np.ndarray | None = None
 
-    def __len__(self) -> int:
-        """The number of windows in an epoch."""
-        return len(self._record)
-
-    def draw(self, window: int, rng: np.random.Generator) -> tuple[int, float]:
-        """A record's number, and a random moment in that window's share of it, from 0 to 1."""
-        moment = (self._place[window] + rng.random()) / self._count[window]
-        return int(self._record[window]), moment
+    @classmethod
+    def of(cls, tokens_BxT: np.ndarray, start: int) -> "Batch":
+        """Rows that each begin with their first event, before which the input is `start`."""
+        inputs_BxT = np.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+        return cls(np.maximum(inputs_BxT, 0), tokens_BxT, np.ones(len(tokens_BxT), bool))
 
 
-class CutWindows(grain.transforms.RandomMap):
-    """Cuts this process's rows of a batch, each randomly placed, transposed and stretched.
+class Passage:
+    """Events of one performance, transposed and stretched, and what lies ahead of each."""
+
+    def __init__(
+        self, tokens: np.ndarray, start: float, music: Performance, vocabulary: EventVocabulary
+    ):
+        """Takes events, when in `music` (seconds) the first comes, and the music they tell of."""
+        self.tokens = tokens
+        steps = np.concatenate(([0], vocabulary.steps(tokens)))[: len(tokens)]
+        self._moments = start + steps / vocabulary.steps_per_second
+        self._music = music
+
+    def features(
+        self, span: slice, controls: Controls, composer: str, kept: Sequence[bool]
+    ) -> np.ndarray:
+        """What the model is told before each event of a span: the controls `kept`, (events, C)."""
+        moments = self._moments[span]
+        measured: dict[str, Any] = {**self._ahead.measure(moments), COMPOSER: composer}
+        told = {kind: measured[kind] for kind, keep in zip(KINDS, kept, strict=True) if keep}
+        return controls.features(**told, num_moments=len(moments))
+
+    @functools.cached_property
+    def _ahead(self) -> Ahead:
+        return Ahead(self._music)
+
+
+class Cutter:
+    """Turns places in a corpus into batches.
 
     The random numbers of a row depend on its place in the whole batch, not on the number of
     processes that share it.
     """
 
-    def __init__(
-        self,
-        records: Sequence[bytes],
-        windows: Windows,
-        vocabulary: EventVocabulary,
-        data: DataConfig,
-    ):
-        """Takes the records of a split and how to cut them."""
-        self._records = records
+    def __init__(self, folder: str | Path, config: Config):
+        """Opens the training split of a prepared corpus."""
+        self._records = corpus.open_split(folder, "train")
+        self._entries = corpus.read_manifest(folder).performances["train"]
+        self._config = config
         self._performance = functools.lru_cache(CACHED_PERFORMANCES)(self._read)
-        self._windows = windows
-        self._vocabulary = vocabulary
-        self._data = data
+        self._passage = functools.lru_cache(2 * config.data.batch_size)(self._encode)
+        num_events = [entry.events for entry in self._entries]
+        self.random_windows = RandomWindows(num_events, config.data, config.seed)
+        self.consecutive_windows = ConsecutiveWindows(num_events, config.data, config.seed)
 
-    def random_map(self, windows_B: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Numbers of windows to tokens_BxT, int32, padded with PAD; B this process's share."""
+    def random_batch(self, windows_B: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Random windows, by their numbers, as a batch: this process's rows of it."""
         seeds_B = rng.integers(2**63, size=len(windows_B))
-        share = len(windows_B) // jax.process_count()
-        rows = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
-        pairs = zip(windows_B[rows], seeds_B[rows], strict=True)
-        return np.stack([self._cut(window, np.random.default_rng(seed)) for window, seed in pairs])
+        rows = []
+        for window, seed in zip(*map(_share, (windows_B, seeds_B)), strict=True):
+            row_rng = np.random.default_rng(seed)
+            record, moment = self.random_windows.draw(window, row_rng)
+            passage = cut(
+                self._performance(record),
+                moment,
+                self._config.vocabulary,
+                self._config.data,
+                row_rng,
+            )
+            rows.append(self._row(passage, record, 0, True, row_rng))
+        return _stack(rows)
 
-    def _cut(self, window: int, rng: np.random.Generator) -> np.ndarray:
-        record, moment = self._windows.draw(window, rng)
-        tokens_T = cut(self._performance(record), moment, self._vocabulary, self._data, rng)
-        missing = self._data.sequence_length - len(tokens_T)
-        return np.pad(tokens_T, (0, missing), constant_values=PAD)
+    def consecutive_batch(self, index: int) -> Batch:
+        """Batch `index` of windows that follow one another: this process's rows of it."""
+        epoch, *places_B = self.consecutive_windows.batch(index)
+        rows = []
+        for record, place, begins in zip(*map(_share, places_B), strict=True):
+            rng = np.random.default_rng((self._config.seed, epoch, record, place))
+            first = int(place) * self._config.data.sequence_length
+            passage = self._passage(epoch, int(record))
+            rows.append(self._row(passage, int(record), first, bool(begins), rng))
+        return _stack(rows)
+
+    def _row(
+        self, passage: Passage, record: int, first: int, begins: bool, rng: np.random.Generator
+    ) -> Batch:
+        """The window of a passage that starts with event `first`, as a batch of no axis B."""
+        config = self._config
+        length = config.data.sequence_length
+        tokens = passage.tokens[first : first + length]
+        missing = length - len(tokens)
+        targets_T = np.pad(tokens, (0, missing), constant_values=PAD)
+        goes_on = not begins and first <= len(passage.tokens)
+        before = passage.tokens[first - 1] if goes_on else config.vocabulary.size
+        inputs_T = np.append(before, np.maximum(targets_T[:-1], 0)).astype(np.int32)
+        features_TxC = None
+        if config.controls.enabled:
+            kept = rng.random(len(KINDS)) >= config.data.control_dropout
+            span = slice(first, first + length)
+            composer = self._entries[record].composer
+            features = passage.features(span, config.controls, composer, kept.tolist())
+            features_TxC = np.pad(features, ((0, missing), (0, 0)))
+        return Batch(inputs_T, targets_T, np.array(begins), features_TxC)
+
+    def _encode(self, epoch: int, record: int) -> Passage:
+        """A whole performance as it is heard in one epoch."""
+        vocabulary = self._config.vocabulary
+        rng = np.random.default_rng((self._config.seed, epoch, record))
+        music, _ = augment(self._performance(record), self._config.data, rng)
+        return Passage(vocabulary.encode(music), 0.0, music, vocabulary)
 
     def _read(self, record: int) -> Performance:
         return corpus.unpack(self._records[record])[1].apply_sustain()
+
+
+class _CutRandomly(grain.transforms.RandomMap):
+    """`Cutter.random_batch` as grain wants it."""
+
+    def __init__(self, cutter: Cutter):
+        self._cutter = cutter
+
+    def random_map(self, windows_B: np.ndarray, rng: np.random.Generator) -> Batch:
+        return self._cutter.random_batch(windows_B, rng)
+
+
+def augment(
+    performance: Performance, data: DataConfig, rng: np.random.Generator
+) -> tuple[Performance, float]:
+    """Transposes and stretches at random, and tells the stretch.
+
+    The transposition is drawn only among those that keep every pitch.
+    """
+    lowest, highest = performance.transposition_range()
+    limit = data.max_transpose
+    semitones = int(rng.integers(max(lowest, -limit), min(highest, limit), endpoint=True))
+    stretch = 1 + rng.uniform(-1, 1) * data.max_stretch
+    return performance.transpose(semitones).stretch(stretch), stretch
 
 
 def cut(
@@ -90,7 +180,7 @@ def cut(
     vocabulary: EventVocabulary,
     data: DataConfig,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> Passage:
     """Cuts a window out of a performance without pedal, randomly transposed and stretched.
 
     Args:
@@ -98,38 +188,38 @@ def cut(
       moment: where the window starts, from 0 to 1, counted in notes.
       vocabulary: how it is tokenized.
       data: the window's length and the ranges of transposition and stretch.
-      rng: draws the transposition (only among those that keep every pitch) and the stretch.
+      rng: draws the transposition and the stretch.
 
     Returns:
-      Up to `data.sequence_length` event ids, int32; fewer where the performance ends.
+      Up to `data.sequence_length` events; fewer where the performance ends.
     """
     first_note = int(moment * len(performance.notes))
     excerpt, start = _around(performance, first_note, data.sequence_length)
-    lowest, highest = excerpt.transposition_range()
-    limit = data.max_transpose
-    semitones = int(rng.integers(max(lowest, -limit), min(highest, limit), endpoint=True))
-    stretch = 1 + rng.uniform(-1, 1) * data.max_stretch
-    tokens = vocabulary.encode(excerpt.transpose(semitones).stretch(stretch))
-    return _from_moment(tokens, start * stretch, vocabulary)[: data.sequence_length]
+    music, stretch = augment(excerpt, data, rng)
+    start *= stretch
+    tokens = _from_moment(vocabulary.encode(music), start, vocabulary)[: data.sequence_length]
+    return Passage(tokens, start, music, vocabulary)
 
 
 def training_batches(folder: str | Path, config: Config) -> grain.DatasetIterator:
-    """An endless, shuffled stream of tokens_BxT (int32, padded with PAD), B this process's share.
+    """An endless stream of `Batch`es, B this process's share.
 
     The iterator's state is its position: saved with a checkpoint, it goes on where it was.
     """
-    records = corpus.open_split(folder, "train")
-    entries = corpus.read_manifest(folder).performances["train"]
-    windows = Windows([entry.events for entry in entries], config.data, config.seed)
-    return iter(
-        grain.MapDataset.range(len(windows))
-        .seed(config.seed)
-        .shuffle()
-        .repeat(None)
-        .batch(config.data.batch_size)
-        .random_map(CutWindows(records, windows, config.vocabulary, config.data))
-        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8))
-    )
+    cutter = Cutter(folder, config)
+    if config.data.carry_state:
+        batches = grain.MapDataset.range(_MAX_BATCHES).map(cutter.consecutive_batch)
+    else:
+        batches = (
+            grain.MapDataset.range(len(cutter.random_windows))
+            .seed(config.seed)
+            .shuffle()
+            .repeat(None)
+            .batch(config.data.batch_size)
+            .random_map(_CutRandomly(cutter))
+        )
+    read_options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
+    return iter(batches.to_iter_dataset(read_options))
 
 
 def validation_sequences(folder: str | Path, vocabulary: EventVocabulary) -> list[np.ndarray]:
@@ -148,6 +238,16 @@ def fingerprint(folder: str | Path) -> str:
     performances = corpus.read_manifest(folder).performances
     parts = [f"{split}:{e.sha256}" for split, entries in performances.items() for e in entries]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _share(values_B: np.ndarray) -> np.ndarray:
+    """The part of this process."""
+    share = len(values_B) // jax.process_count()
+    return values_B[jax.process_index() * share : (jax.process_index() + 1) * share]
+
+
+def _stack(rows: Sequence[Batch]) -> Batch:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 
 
 def _around(performance: Performance, first: int, length: int) -> tuple[Performance, float]:

@@ -1,7 +1,7 @@
 """The recurrent core: one LSTM layer over time, with a backward pass of its own.
 
-Shapes: T time, B batch, D input features, H hidden units, G = 4H gates in the order i, f, g, o;
-the sequence is worked through in N segments of S steps, T = N * S.
+Shapes: T time, B batch, D input features, C side features, H hidden units, G = 4H gates in the
+order i, f, g, o; the sequence is worked through in N segments of S steps, T = N * S.
 """
 
 import functools
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 Carry = tuple[jax.Array, jax.Array]  # (c_BxH, h_BxH), as in Flax
+_Inputs = tuple[jax.Array, jax.Array | None]  # x_TxBxD and side_TxBxC
 # Rows S * B of a segment on each device. A CPU multiplies no faster with more, and keeps these in
 # its cache; accelerators want few, large products, and devices to add up their gradients seldom.
 CPU_ROWS, ACCELERATOR_ROWS = 2**10, 2**16
@@ -18,11 +19,12 @@ CPU_BFLOAT16_SUM = 2**10  # terms per product, see `_matmul_in_parts`
 
 
 class Weights(NamedTuple):
-    """One layer's parameters."""
+    """One layer's parameters; `side_CxG` is None where there is no side input."""
 
     input_DxG: jax.Array
     recurrent_HxG: jax.Array
     bias_G: jax.Array
+    side_CxG: jax.Array | None = None
 
 
 class Gates(NamedTuple):
@@ -48,10 +50,11 @@ def lstm(
     carry: Carry,
     dtype: Any = jnp.float32,
     remat: bool = False,
+    side_TxBxC: jax.Array | None = None,
 ) -> tuple[jax.Array, Carry]:
     """Runs one LSTM layer (Hochreiter & Schmidhuber 1997, with forget gates) over a sequence.
 
-        i, f, g, o = split(x_t @ input + h @ recurrent + bias)
+        i, f, g, o = split(x_t @ input + side_t @ side + h @ recurrent + bias)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
 
@@ -66,18 +69,23 @@ def lstm(
         gradients; sums, gates and the carry are float32 in either case.
       remat: for gradients, keep of every step 2H numbers (h, c) and not 6H (the gates too), which
         the backward pass then computes anew, a segment at a time.
+      side_TxBxC: further inputs beside x, float32, or None.
 
     Returns:
       The outputs h_TxBxH, rounded to dtype, and the carry after the last step; both float32.
     """
-    return _lstm(jnp.dtype(dtype), remat, weights, x_TxBxD, carry)
+    return _lstm(jnp.dtype(dtype), remat, weights, (x_TxBxD, side_TxBxC), carry)
 
 
-def project(weights: Weights, x: jax.Array, dtype: Any) -> jax.Array:
-    """What inputs (..., D), or one-hot indices (...), add to the gates, (..., G)."""
+def project(weights: Weights, x: jax.Array, dtype: Any, side: jax.Array | None = None) -> jax.Array:
+    """What inputs (..., D), or one-hot indices (...), and side inputs give the gates, (..., G)."""
     if _is_one_hot(x):
-        return weights.input_DxG[x] + weights.bias_G
-    return matmul(x, weights.input_DxG, dtype) + weights.bias_G
+        gates = weights.input_DxG[x] + weights.bias_G
+    else:
+        gates = matmul(x, weights.input_DxG, dtype) + weights.bias_G
+    if side is None or weights.side_CxG is None:
+        return gates
+    return gates + matmul(side, weights.side_CxG, dtype)
 
 
 def advance(
@@ -115,40 +123,41 @@ def _activate(gates_G: jax.Array) -> Gates:
 
 
 def _forward(
-    dtype: jnp.dtype, remat: bool, weights: Weights, x_TxBxD: jax.Array, carry: Carry
+    dtype: jnp.dtype, remat: bool, weights: Weights, inputs_T: _Inputs, carry: Carry
 ) -> tuple[tuple[jax.Array, Carry], tuple]:
     """The outputs and the last carry, and what `_backward` needs."""
-    x_NxSxBxD = _segments(x_TxBxD, x_TxBxD.shape[1])
+    inputs_NxS = jax.tree.map(_segments, inputs_T)
     recurrent_HxG = weights.recurrent_HxG.astype(dtype)
 
     def step(carry: Carry, projected_BxG: jax.Array) -> tuple[Carry, _States]:
         (c_BxH, h_BxH), gates = advance(recurrent_HxG, projected_BxG, carry, dtype)
         return (c_BxH, h_BxH), _pack(_States(h_BxH, c_BxH, None if remat else gates), dtype)
 
-    def segment(carry: Carry, x_SxBxD: jax.Array) -> tuple[Carry, _States]:
-        return jax.lax.scan(step, carry, project(weights, x_SxBxD, dtype))
+    def segment(carry: Carry, inputs_S: _Inputs) -> tuple[Carry, _States]:
+        x_SxBxD, side_SxBxC = inputs_S
+        return jax.lax.scan(step, carry, project(weights, x_SxBxD, dtype, side_SxBxC))
 
-    carry_after, states_NxS = jax.lax.scan(segment, carry, x_NxSxBxD)
+    carry_after, states_NxS = jax.lax.scan(segment, carry, inputs_NxS)
     h_TxBxH = _join(_unpack(states_NxS.h))
-    return (h_TxBxH, carry_after), (weights, _pack(x_NxSxBxD, dtype), carry, states_NxS)
+    return (h_TxBxH, carry_after), (weights, _pack(inputs_NxS, dtype), carry, states_NxS)
 
 
 def _backward(
     dtype: jnp.dtype, remat: bool, saved: tuple, cotangents: tuple[jax.Array, Carry]
-) -> tuple[Weights, jax.Array | None, Carry]:
+) -> tuple[Weights, tuple[jax.Array | None, jax.Array | None], Carry]:
     """The gradients of weights, inputs and first carry."""
-    weights, x_NxSxBxD, (c0_BxH, h0_BxH), states_NxS = saved
+    weights, inputs_NxS, (c0_BxH, h0_BxH), states_NxS = saved
     dh_TxBxH, dcarry = cotangents
     recurrent_GxH = weights.recurrent_HxG.T.astype(dtype)
     input_GxD = weights.input_DxG.T.astype(dtype)
 
-    def segment(sums: tuple[Carry, Weights], segment: tuple) -> tuple[Any, jax.Array | None]:
-        dcarry, (dinput_DxG, drecurrent_HxG, dbias_G) = sums
-        x, states, (first_c_BxH, first_h_BxH), dh_SxBxH = _unpack(segment)
+    def segment(sums: tuple[Carry, Weights], segment: tuple) -> tuple[Any, tuple]:
+        dcarry, (dinput_DxG, drecurrent_HxG, dbias_G, dside_CxG) = sums
+        (x, side), states, (first_c_BxH, first_h_BxH), dh_SxBxH = _unpack(segment)
         h_before = jnp.concatenate((first_h_BxH[None], states.h[:-1]))
         c_before = jnp.concatenate((first_c_BxH[None], states.c[:-1]))
         if remat:
-            gates_SxBxG = project(weights, x, dtype)
+            gates_SxBxG = project(weights, x, dtype, side)
             gates_SxBxG += matmul(h_before, weights.recurrent_HxG, dtype)
             states = states._replace(gates=_activate(gates_SxBxG))
         dcarry, dgates = _retreat(recurrent_GxH, states, c_before, dh_SxBxH, dcarry, dtype)
@@ -160,21 +169,25 @@ def _backward(
             both = _over_time(jnp.concatenate((x, h_before), axis=-1), dgates, dtype)
             dinput_DxG += both[: len(dinput_DxG)]
             drecurrent_HxG += both[len(dinput_DxG) :]
+        dside = None
+        if side is not None and dside_CxG is not None:
+            dside = matmul(dgates, jnp.asarray(weights.side_CxG).T, dtype)
+            dside_CxG += _over_time(side, dgates, dtype)
         dbias_G += dgates.sum((0, 1))
-        return (dcarry, Weights(dinput_DxG, drecurrent_HxG, dbias_G)), dx
+        return (dcarry, Weights(dinput_DxG, drecurrent_HxG, dbias_G, dside_CxG)), (dx, dside)
 
     first_carry_N = (
         jnp.concatenate((_pack(c0_BxH, dtype)[None], states_NxS.c[:-1, -1])),
         jnp.concatenate((_pack(h0_BxH, dtype)[None], states_NxS.h[:-1, -1])),
     )
     dh_NxSxBxH = dh_TxBxH.reshape(states_NxS.h.shape)
-    (dcarry, dweights), dx_NxSxBxD = jax.lax.scan(
+    (dcarry, dweights), dinputs_NxS = jax.lax.scan(
         segment,
         (dcarry, jax.tree.map(jnp.zeros_like, weights)),
-        (x_NxSxBxD, states_NxS, first_carry_N, dh_NxSxBxH),
+        (inputs_NxS, states_NxS, first_carry_N, dh_NxSxBxH),
         reverse=True,
     )
-    return dweights, None if dx_NxSxBxD is None else _join(dx_NxSxBxD), dcarry
+    return dweights, jax.tree.map(_join, dinputs_NxS), dcarry
 
 
 def _retreat(
@@ -259,9 +272,9 @@ def _unpack(tree: Any) -> Any:
     return jax.tree.map(unpack, tree)
 
 
-def _segments(x_TxB: jax.Array, batch_size: int) -> jax.Array:
+def _segments(x_TxB: jax.Array) -> jax.Array:
     """(T, B, ...) as (N, S, B, ...): the longest segments of equal length with few enough rows."""
-    num_steps = len(x_TxB)
+    num_steps, batch_size = x_TxB.shape[:2]
     rows = (CPU_ROWS if _on_cpu() else ACCELERATOR_ROWS) * jax.device_count()
     longest = min(num_steps, max(1, rows // batch_size))
     steps = next(size for size in range(longest, 0, -1) if num_steps % size == 0)

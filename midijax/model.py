@@ -1,7 +1,7 @@
 """PerformanceRNN: embedding, a stack of LSTM layers, and a projection to the next event.
 
 Shapes: B batch, T time, L layers, H hidden (and embedding) size, G = 4H gates, V vocabulary,
-S = V + 1 inputs, the events and START.
+S = V + 1 inputs, the events and START; C features of controls.
 """
 
 import functools
@@ -20,11 +20,15 @@ CPU_BFLOAT16_ROWS = 2  # from which on XLA's CPU products of bfloat16 outrun tho
 
 
 class StepLayer(NamedTuple):
-    """One layer's parameters as `PerformanceRNN.step` takes them, matrices transposed."""
+    """One layer's parameters as `PerformanceRNN.step` takes them, matrices transposed.
+
+    `norm` are those of the normalization before it, None without.
+    """
 
     input_GxD: jax.Array
     recurrent_GxH: jax.Array
     bias_G: jax.Array
+    norm: Any
 
 
 class StepWeights(NamedTuple):
@@ -34,26 +38,38 @@ class StepWeights(NamedTuple):
     fastest with the rows of a matrix.
 
     Attributes:
+      embedding_SxH: each input as the first layer passes it on, for residual stacks.
       projected_SxG: what each input adds to the first layer's gates, float32.
       layers: each layer's own; the first one's input is in the table above.
       head_VxH: the last product.
       head_bias_V: what is added to it.
+      head_norm: of the normalization before it, None without.
     """
 
+    embedding_SxH: jax.Array
     projected_SxG: jax.Array
     layers: tuple[StepLayer, ...]
     head_VxH: jax.Array
     head_bias_V: jax.Array
+    head_norm: Any
+
+
+layer_norm = functools.partial(nn.LayerNorm, use_bias=False)
 
 
 class LSTMLayer(nn.Module):
-    """One layer of the stack: `lstm.lstm`, then dropout of what it hands on."""
+    """One layer of the stack: `lstm.lstm`, then dropout of what it hands on.
+
+    If `residual`, its inputs are normalized first, and what it hands on is added to them.
+    """
 
     hidden_size: int
     dropout_rate: float
     forget_bias: float
     dtype: str
     remat: bool
+    residual: bool
+    num_controls: int = 0
 
     @nn.compact
     def __call__(
@@ -62,22 +78,37 @@ class LSTMLayer(nn.Module):
         carry: lstm.Carry,
         deterministic: bool,
         embedding_SxH: jax.Array | None = None,
+        controls_TxBxC: jax.Array | None = None,
     ) -> tuple[jax.Array, lstm.Carry]:
         """Outputs h_TxBxH and the carry (c_BxH, h_BxH) after the last step.
 
         With an embedding, x is ids (T, B): each is embedded and projected once, not at every step.
         """
+        weights = self._weights()
+        to_project = x_TxBxH if embedding_SxH is None else embedding_SxH
+        if self.residual:
+            to_project = layer_norm(name="norm")(to_project)
+        if embedding_SxH is None:
+            x_TxBxD = to_project
+        else:
+            table_SxG = lstm.matmul(to_project, weights.input_DxG, self.dtype)
+            weights = weights._replace(input_DxG=table_SxG)
+            x_TxBxD, x_TxBxH = x_TxBxH, embedding_SxH[x_TxBxH]
+        h_TxBxH, carry = lstm.lstm(weights, x_TxBxD, carry, self.dtype, self.remat, controls_TxBxC)
+        h_TxBxH = nn.Dropout(self.dropout_rate)(h_TxBxH, deterministic=deterministic)
+        return x_TxBxH + h_TxBxH if self.residual else h_TxBxH, carry
+
+    def _weights(self) -> lstm.Weights:
         size = self.hidden_size
-        weights = lstm.Weights(
+        side = None
+        if self.num_controls:
+            side = self.param("controls", nn.initializers.zeros, (self.num_controls, 4 * size))
+        return lstm.Weights(
             self.param("input", nn.initializers.lecun_normal(), (size, 4 * size)),
             self.param("recurrent", nn.initializers.orthogonal(), (size, 4 * size)),
             self.param("bias", self._initial_bias, (4 * size,)),
+            side,
         )
-        if embedding_SxH is not None:
-            table_SxG = lstm.matmul(embedding_SxH, weights.input_DxG, self.dtype)
-            weights = weights._replace(input_DxG=table_SxG)
-        h_TxBxH, carry = lstm.lstm(weights, x_TxBxH, carry, self.dtype, self.remat)
-        return nn.Dropout(self.dropout_rate)(h_TxBxH, deterministic=deterministic), carry
 
     def _initial_bias(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         gate = jnp.arange(shape[0]) // self.hidden_size
@@ -86,6 +117,10 @@ class LSTMLayer(nn.Module):
 
 class PerformanceRNN(nn.Module):
     """An LSTM language model over performance events (Oore et al. 2018).
+
+    With `residual`, each layer adds to its inputs and sees them through a layer normalization, as
+    does the head (the pre-norm form of Xiong et al. 2020). The `controls` of events to come are
+    features that the first layer sees beside each event; all zero, they say nothing.
 
     The input before the first event is the id `vocab_size` (START), always with the zero carry, so
     that events e0 e1 e2 are predicted from the inputs START e0 e1. The layers' parameters are
@@ -99,10 +134,16 @@ class PerformanceRNN(nn.Module):
     forget_bias: float = 1.0
     dtype: str = "float32"
     remat: bool = False
+    residual: bool = False
+    num_controls: int = 0
 
     @nn.compact
     def __call__(
-        self, inputs_BxT: jax.Array, carry: Carry, deterministic: bool = True
+        self,
+        inputs_BxT: jax.Array,
+        carry: Carry,
+        deterministic: bool = True,
+        controls_BxTxC: jax.Array | None = None,
     ) -> tuple[jax.Array, Carry]:
         """Predicts, at every position, the event that follows.
 
@@ -110,6 +151,8 @@ class PerformanceRNN(nn.Module):
           inputs_BxT: event ids, or START; int32.
           carry: the state before the first position, `initial_carry(B)` or one returned earlier.
           deterministic: no dropout; else an rng named "dropout" is needed.
+          controls_BxTxC: what is said of the event to come and those after it, see
+            `midijax.controls`; None says nothing.
 
         Returns:
           logits_BxTxV, float32, and the carry after the last position.
@@ -120,8 +163,15 @@ class PerformanceRNN(nn.Module):
             embedding_init=nn.initializers.normal(1.0),
             name="embedding",
         )
-        layer = self.hidden_size, self.dropout_rate, self.forget_bias, self.dtype, self.remat
-        first_layer = LSTMLayer(*layer, name="first_layer")
+        layer = (
+            self.hidden_size,
+            self.dropout_rate,
+            self.forget_bias,
+            self.dtype,
+            self.remat,
+            self.residual,
+        )
+        first_layer = LSTMLayer(*layer, self.num_controls, name="first_layer")
         further_layers = nn.scan(
             LSTMLayer,
             variable_axes={"params": 0},
@@ -137,11 +187,14 @@ class PerformanceRNN(nn.Module):
             name="head",
         )
         first_carry, further_carries = _split(carry)
+        controls_TxBxC = None if controls_BxTxC is None else controls_BxTxC.swapaxes(0, 1)
         h_TxBxH, first_carry = first_layer(
-            inputs_BxT.T, first_carry, deterministic, embedding.embedding
+            inputs_BxT.T, first_carry, deterministic, embedding.embedding, controls_TxBxC
         )
         if self.num_layers > 1:
             h_TxBxH, further_carries = further_layers(h_TxBxH, further_carries, deterministic)
+        if self.residual:
+            h_TxBxH = layer_norm(name="head_norm")(h_TxBxH)
         return head(h_TxBxH).swapaxes(0, 1), _join(first_carry, further_carries)
 
     def step_weights(self, params: Any, batch_size: int) -> StepWeights:
@@ -164,31 +217,57 @@ class PerformanceRNN(nn.Module):
         for index in range(self.num_layers - 1):
             layers.append(jax.tree.map(operator.itemgetter(index), params["further_layers"]))
         first = lstm.Weights(layers[0]["input"], layers[0]["recurrent"], layers[0]["bias"])
+        embedding_SxH = params["embedding"]["embedding"]
+        normalized_SxH = _normalize(layers[0].get("norm"), embedding_SxH)
         return StepWeights(
-            projected_SxG=lstm.project(first, params["embedding"]["embedding"], self.dtype),
+            embedding_SxH=embedding_SxH,
+            projected_SxG=lstm.project(first, normalized_SxH, self.dtype),
             layers=tuple(
-                StepLayer(lay_out(layer["input"]), lay_out(layer["recurrent"]), layer["bias"])
+                StepLayer(
+                    lay_out(layer["input"]),
+                    lay_out(layer["recurrent"]),
+                    layer["bias"],
+                    layer.get("norm"),
+                )
                 for layer in layers
             ),
             head_VxH=lay_out(params["head"]["kernel"]),
             head_bias_V=params["head"]["bias"].astype(self.dtype),
+            head_norm=params.get("head_norm"),
         )
 
     def step(
-        self, weights: StepWeights, inputs_B: jax.Array, carry: Carry
+        self,
+        weights: StepWeights,
+        inputs_B: jax.Array,
+        carry: Carry,
+        controls_BxG: jax.Array | None = None,
     ) -> tuple[jax.Array, Carry]:
-        """One position, without dropout: inputs_B to logits_BxV, float32, and the next carry."""
+        """One position, without dropout: inputs_B to logits_BxV, float32, and the next carry.
+
+        `controls_BxG` are controls as `project_controls` gives them.
+        """
+        x_BxH = weights.embedding_SxH[inputs_B]
         gates_BxG = weights.projected_SxG[inputs_B]
+        if controls_BxG is not None:
+            gates_BxG += controls_BxG
         carries: list[lstm.Carry] = []
         for layer, c_BxH, h_BxH in zip(weights.layers, *carry, strict=True):
             if carries:
-                gates_BxG = self._product(carries[-1][1], layer.input_GxD) + layer.bias_G
+                normalized_BxH = _normalize(layer.norm, x_BxH)
+                gates_BxG = self._product(normalized_BxH, layer.input_GxD) + layer.bias_G
             gates_BxG += self._product(h_BxH, layer.recurrent_GxH)
-            after, _ = lstm.update(gates_BxG, c_BxH)
-            carries.append(after)
+            (c_BxH, h_BxH), _ = lstm.update(gates_BxG, c_BxH)
+            carries.append((c_BxH, h_BxH))
+            x_BxH = x_BxH + h_BxH if self.residual else h_BxH
         c_LxBxH, h_LxBxH = map(jnp.stack, zip(*carries, strict=True))
-        logits_BxV = self._product(carries[-1][1], weights.head_VxH) + weights.head_bias_V
+        x_BxH = _normalize(weights.head_norm, x_BxH)
+        logits_BxV = self._product(x_BxH, weights.head_VxH) + weights.head_bias_V
         return logits_BxV, (c_LxBxH, h_LxBxH)
+
+    def project_controls(self, params: Any, controls_C: jax.Array) -> jax.Array:
+        """What controls (..., C) add to the first layer's gates, (..., G), float32."""
+        return lstm.matmul(controls_C, params["first_layer"]["controls"], self.dtype)
 
     def _product(self, x_BxD: jax.Array, matrix_GxD: jax.Array) -> jax.Array:
         """`lstm.matmul` with a transposed matrix; said as `.T`, XLA would turn it back."""
@@ -206,6 +285,12 @@ class PerformanceRNN(nn.Module):
         """The state that remembers nothing."""
         zeros_LxBxH = jnp.zeros((self.num_layers, batch_size, self.hidden_size))
         return zeros_LxBxH, zeros_LxBxH
+
+
+def _normalize(norm: Any, x_H: jax.Array) -> jax.Array:
+    if norm is None:
+        return x_H
+    return jnp.asarray(layer_norm(parent=None).apply({"params": norm}, x_H))
 
 
 def _split(carry: Carry) -> tuple[lstm.Carry, Carry]:
@@ -228,14 +313,11 @@ def from_config(config: Config) -> PerformanceRNN:
         forget_bias=model.forget_bias,
         dtype=model.dtype,
         remat=model.remat,
+        residual=model.residual,
+        num_controls=config.controls.num_features,
     )
 
 
 def init(model: PerformanceRNN, key: jax.Array) -> nn.FrozenDict:
     """Fresh parameters."""
     return model.init(key, jnp.zeros((1, 1), jnp.int32), model.initial_carry(1))["params"]
-
-
-def shift_right(tokens_BxT: jax.Array, start: int) -> jax.Array:
-    """The inputs from which `tokens_BxT` are predicted: START, then all but the last."""
-    return jnp.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)), constant_values=start)

@@ -9,6 +9,7 @@ import optax
 from midijax.config import OptimizerConfig
 
 FINAL_SHARE = 0.1  # of the peak rate, where the cosine schedule ends
+FALLING_SHARE = 0.2  # of the steps, in which the trapezoid schedule falls
 _NEVER = np.iinfo(np.int32).max  # applies updates that are not finite after so many in a row
 
 
@@ -18,6 +19,11 @@ def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     start = 0.0 if warmup else peak
     if config.schedule == "constant":
         return optax.warmup_constant_schedule(start, peak, warmup)
+    if config.schedule == "trapezoid":
+        falling = max(1, round(FALLING_SHARE * num_steps))
+        rise = optax.warmup_constant_schedule(start, peak, warmup)
+        fall = optax.linear_schedule(peak, 0.0, falling)
+        return optax.join_schedules((rise, fall), [max(warmup, num_steps - falling)])
     decay_steps = max(num_steps, warmup + 1)
     return optax.warmup_cosine_decay_schedule(start, peak, warmup, decay_steps, peak * FINAL_SHARE)
 

@@ -14,6 +14,7 @@ import numpy as np
 import midijax
 from midijax import atomic, generate, midi, mirror, plots, primer, remote
 from midijax.checkpoint import Loaded
+from midijax.controls import Wishes
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, EventVocabulary
 from midijax.generate import Length
@@ -29,6 +30,7 @@ class Request:
       seed: what chance begins with.
       seconds, num_events: how much new music, whichever comes first; None: no such limit.
       settings: how events are chosen.
+      wishes: what is asked of the music.
       primer: the MIDI file to go on from, or None.
       primer_seconds: how much of it is heard.
       include_primer: whether the files begin with it.
@@ -41,6 +43,7 @@ class Request:
     seconds: float | None
     num_events: int | None
     settings: SamplingSettings
+    wishes: Wishes
     primer: Path | None
     primer_seconds: float
     include_primer: bool
@@ -97,6 +100,7 @@ def _generate(
         request.settings,
         num_performances,
         heard,
+        request.wishes,
     )
     took = time.perf_counter() - started
     num_events = sum(map(len, batch.values()))
@@ -118,6 +122,7 @@ def _origin(loaded: Loaded, request: Request, heard: np.ndarray) -> dict[str, An
         "seed": request.seed,
         "length": {"seconds": request.seconds, "num_events": request.num_events},
         "settings": dataclasses.asdict(request.settings),
+        "wishes": dataclasses.asdict(request.wishes),
         "checkpoint": str(loaded.path),
         "step": loaded.step,
         "primer": played_before,

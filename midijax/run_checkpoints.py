@@ -17,6 +17,7 @@ from midijax import checkpoint, checksums, distributed
 from midijax import config as config_lib
 from midijax.config import Config
 from midijax.errors import UserError
+from midijax.train_step import TrainState
 
 NUM_LATEST = 2  # kept, so that there is one before the latest
 _ROOM_BESIDE_ARRAYS = 2**20  # bytes, for all that is not arrays
@@ -28,14 +29,13 @@ class Restored:
 
     Attributes:
       step: the optimizer steps taken.
-      params, optimizer: the state after them.
+      state: what a step changes, after them.
       position: of the data, as the pipeline's iterator gave it.
       validated: whether this step was scored on the validation split.
     """
 
     step: int
-    params: Any
-    optimizer: Any
+    state: TrainState
     position: dict[str, Any]
     validated: bool
 
@@ -74,8 +74,7 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        params: Any,
-        optimizer: Any,
+        state: TrainState,
         position: dict[str, Any],
         metrics: dict[str, float] | None = None,
     ) -> None:
@@ -92,9 +91,9 @@ class Checkpoints:
         }
         if self._manager:
             if jax.process_count() > 1:  # whose arrays orbax would have all of them write
-                params, optimizer = jax.device_get((params, optimizer))
+                state = jax.device_get(state)
             try:
-                self._write(self._manager, step, params, optimizer, run)
+                self._write(self._manager, step, state, run)
             except Exception as error:  # tensorstore's failures are of many types
                 self._remove_unfinished()
                 self._manager.reload()
@@ -105,10 +104,10 @@ class Checkpoints:
                 ) from error
         self._latest_step = step
 
-    def restore(self, params: Any, optimizer: Any) -> Restored | None:
+    def restore(self, like: TrainState) -> Restored | None:
         """The latest checkpoint, or None if nothing is saved yet.
 
-        `params` and `optimizer` say the shapes and shardings wanted.
+        `like` says the shapes and shardings wanted.
         Raises UserError if the run there has another config or trains on other data.
         """
         step = self._latest_step
@@ -117,20 +116,20 @@ class Checkpoints:
         path = self._folder / str(step)
         run = distributed.from_primary(checkpoint.read_run(path) if self._manager else None)
         self._check_same_run(run)
-        state = {"params": params, "optimizer": optimizer}
-        on_host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+        on_host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         if self._manager:
-            items = {name: ocp.args.StandardRestore(item) for name, item in on_host.items()}
-            restored = checkpoint.restore(path, **items)
-            on_host = {name: restored[name] for name in items}
+            wanted = {
+                name: ocp.args.StandardRestore(item) for name, item in on_host._asdict().items()
+            }
+            items = checkpoint.restore(path, **wanted)
+            on_host = TrainState(**{name: items[name] for name in wanted})
         if jax.process_count() > 1:
             on_host = multihost_utils.broadcast_one_to_all(on_host)
-        placed = jax.tree.map(
-            lambda value, leaf: jax.device_put(value, leaf.sharding), on_host, state
-        )
         return Restored(
             step=step,
-            **placed,
+            state=jax.tree.map(
+                lambda value, leaf: jax.device_put(value, leaf.sharding), on_host, like
+            ),
             position=run["position"],
             validated=run["metrics"] is not None,
         )
@@ -162,16 +161,12 @@ class Checkpoints:
         self,
         manager: ocp.CheckpointManager,
         step: int,
-        params: Any,
-        optimizer: Any,
+        state: TrainState,
         run: dict[str, Any],
     ) -> None:
-        items = ocp.args.Composite(
-            params=ocp.args.StandardSave(params),
-            optimizer=ocp.args.StandardSave(optimizer),
-            run=ocp.args.JsonSave(run),
-        )
-        _check_room(self._folder, (params, optimizer))
+        arrays = {name: ocp.args.StandardSave(item) for name, item in state._asdict().items()}
+        items = ocp.args.Composite(**arrays, run=ocp.args.JsonSave(run))
+        _check_room(self._folder, state)
         self._saving.write_text(str(step))
         if step in manager.all_steps():
             (self._folder / str(step)).rename(self._replaced)

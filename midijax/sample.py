@@ -7,6 +7,11 @@ says how it was made. The same seed gives the same music.
     python -m midijax.sample --num_performances=8 --seconds=60 --seed=1 --temperature=0.95
     python -m midijax.sample --primer=my_playing.mid --primer_seconds=10
 
+A model trained with controls can be asked for a density of notes, for pitch classes, a loudness or
+a composer, or for several of them one after the other:
+
+    python -m midijax.sample --notes_per_second=2,8,4 --loudness=50 --guidance=1.5
+
 The performances are divided among all devices. Started on several hosts with --distributed, with a
 --workdir that all of them see, each plays and writes its share.
 """
@@ -16,7 +21,8 @@ from pathlib import Path
 
 from absl import flags
 
-from midijax import cli, config, distributed, outputs
+from midijax import cli, config, control_flags, distributed, outputs
+from midijax.controls import Wishes
 from midijax.errors import UserError, require
 
 DEFAULT_SECONDS = 30.0
@@ -100,6 +106,7 @@ _PRIMER_SECONDS = flags.DEFINE_float(
 _INCLUDE_PRIMER = flags.DEFINE_bool(
     "include_primer", True, "Whether the files begin with the primer.", flag_values=FLAGS
 )
+control_flags.define_flags(FLAGS)
 distributed.define_flags(FLAGS)
 
 
@@ -107,14 +114,15 @@ def main(arguments: list[str]) -> None:
     """Plays, writes the files and says where they are."""
     cli.reject(arguments, FLAGS)
     _check_primer()
+    wishes = control_flags.wishes(FLAGS)
     folder = cli.path(_OUTPUT_DIR.value)
     outputs.require_folder("output_dir", folder)
     seed = secrets.randbelow(config.MAX_SEED + 1) if _SEED.value is None else _SEED.value
     with distributed.joined(FLAGS):
-        _play(distributed.from_primary(seed), folder)
+        _play(distributed.from_primary(seed), wishes, folder)
 
 
-def _play(seed: int, folder: Path) -> None:
+def _play(seed: int, wishes: Wishes, folder: Path) -> None:
     from midijax import checkpoint, playing  # JAX and Matplotlib, after --help and bad flags
     from midijax.compilation import enable_compile_cache
     from midijax.sampling import SamplingSettings
@@ -132,6 +140,7 @@ def _play(seed: int, folder: Path) -> None:
         seconds=_seconds(),
         num_events=_NUM_EVENTS.value,
         settings=settings,
+        wishes=wishes,
         primer=None if _PRIMER.value is None else cli.path(_PRIMER.value),
         primer_seconds=_PRIMER_SECONDS.value,
         include_primer=_INCLUDE_PRIMER.value,

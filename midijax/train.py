@@ -58,6 +58,13 @@ _PROFILE_STEPS = flags.DEFINE_integer(
     upper_bound=10_000,
     flag_values=FLAGS,
 )
+_START_FROM = flags.DEFINE_string(
+    "start_from",
+    None,
+    "Begin with what another run has learned, by its workdir: its best checkpoint's parameters in "
+    "place of random ones. To go on from a model on recordings of your own, say.",
+    flag_values=FLAGS,
+)
 distributed.define_flags(FLAGS)
 
 
@@ -82,11 +89,13 @@ def main(arguments: list[str]) -> int:
 def _train(
     run: Workdir, chosen: Config, data: Path, processes: Processes, stop_requested: StopRequest
 ) -> int:
-    from midijax.compilation import enable_compile_cache  # JAX, after --help and bad flags
+    from midijax import checkpoint  # JAX, after --help and bad flags
+    from midijax.compilation import enable_compile_cache
     from midijax.training import Trainer
 
     enable_compile_cache()
-    trainer = Trainer(run.path, chosen, data, after_save=run.send)
+    start_from = checkpoint.load(cli.path(_START_FROM.value)) if _START_FROM.value else None
+    trainer = Trainer(run.path, chosen, data, run.send, start_from)
     tell = print if processes.is_primary else _be_silent
     if processes.is_primary:
         workdir.describe(run.path, chosen)

@@ -15,14 +15,22 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from midijax import model, optimizer
 from midijax.config import Config
 from midijax.events import PAD
-from midijax.model import PerformanceRNN
+from midijax.input_pipeline import Batch
+from midijax.model import Carry, PerformanceRNN
 
 
 class TrainState(NamedTuple):
-    """What a training step changes."""
+    """What a training step changes.
+
+    Attributes:
+      params: the model's parameters.
+      optimizer: the optimizer's state.
+      carry: what each row of the batch remembers, (c_LxBxH, h_LxBxH).
+    """
 
     params: Any
     optimizer: Any
+    carry: Carry
 
 
 class Report(NamedTuple):
@@ -53,56 +61,59 @@ def initial_state(config: Config, network: PerformanceRNN, mesh: Mesh) -> TrainS
 
     def init(key: jax.Array) -> TrainState:
         params = model.init(network, key)
-        return TrainState(
-            params, optimizer.optimizer(config.optimizer, config.num_steps).init(params)
-        )
+        transform = optimizer.optimizer(config.optimizer, config.num_steps)
+        carry = network.initial_carry(config.data.batch_size)
+        return TrainState(params, transform.init(params), carry)
 
     replicated = NamedSharding(mesh, PartitionSpec())
     return jax.jit(init, out_shardings=replicated)(jax.random.key(config.seed))
 
 
 def loss(
-    network: PerformanceRNN, params: Any, tokens_BxT: jax.Array, dropout_key: jax.Array
-) -> jax.Array:
-    """Mean nats per event over the events that are not PAD."""
-    is_event_BxT = tokens_BxT != PAD
-    labels_BxT = jnp.where(is_event_BxT, tokens_BxT, 0)
-    logits_BxTxV, _ = network.apply(
+    network: PerformanceRNN, params: Any, batch: Batch, carry: Carry, dropout_key: jax.Array
+) -> tuple[jax.Array, Carry]:
+    """Mean nats per event over the targets that are not PAD, and the carry after them."""
+    carry = jax.tree.map(lambda x_LxBxH: jnp.where(batch.begins_B[:, None], 0, x_LxBxH), carry)
+    predicted: Any = network.apply(
         {"params": params},
-        model.shift_right(labels_BxT, network.start),
-        network.initial_carry(len(tokens_BxT)),
+        batch.inputs_BxT,
+        carry,
         deterministic=False,
+        controls_BxTxC=batch.controls_BxTxC,
         rngs={"dropout": dropout_key},
     )
+    logits_BxTxV, carry = predicted
+    is_event_BxT = batch.targets_BxT != PAD
+    labels_BxT = jnp.where(is_event_BxT, batch.targets_BxT, 0)
     nats_BxT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BxTxV, labels_BxT)
-    return (nats_BxT * is_event_BxT).sum() / is_event_BxT.sum()
+    return (nats_BxT * is_event_BxT).sum() / jnp.maximum(is_event_BxT.sum(), 1), carry
 
 
 def make_train_steps(
     config: Config, network: PerformanceRNN, mesh: Mesh
-) -> Callable[[TrainState, jax.Array, int], tuple[TrainState, Report]]:
-    """Compiles (state, tokens_KxBxT, first step) -> (state K steps on, the last one's report).
+) -> Callable[[TrainState, Batch, int], tuple[TrainState, Report]]:
+    """Compiles (state, K batches, first step) -> (state K steps on, the last one's report).
 
-    It consumes the state. A step whose loss or gradient is not finite changes no parameter and no
-    moment.
+    It consumes the state. A step whose loss or gradient is not finite changes none of it. The
+    batches are a `Batch` whose arrays have an axis K before all others.
     """
     transform = optimizer.optimizer(config.optimizer, config.num_steps)
     rate = optimizer.learning_rate(config.optimizer, config.num_steps)
     seed_key = jax.random.key(config.seed)
+    loss_and_gradient = jax.value_and_grad(functools.partial(loss, network), has_aux=True)
 
     def train_step(
-        state: TrainState, batch: tuple[jax.Array, jax.Array]
+        state: TrainState, batch_and_step: tuple[Batch, jax.Array]
     ) -> tuple[TrainState, Report]:
-        tokens_BxT, step = batch
+        batch, step = batch_and_step
         dropout_key = jax.random.fold_in(seed_key, step)
-        nats, gradient = jax.value_and_grad(functools.partial(loss, network))(
-            state.params, tokens_BxT, dropout_key
-        )
+        (nats, carry), gradient = loss_and_gradient(state.params, batch, state.carry, dropout_key)
         norm = optax.tree.norm(gradient)
         usable = jnp.isfinite(nats) & jnp.isfinite(norm)
         gradient = jax.tree.map(lambda g: jnp.where(usable, g, jnp.nan), gradient)
         updates, optimizer_state = transform.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
+        carry = jax.tree.map(lambda new, old: jnp.where(usable, new, old), carry, state.carry)
         report = Report(
             loss=nats,
             gradient_norm=norm,
@@ -110,13 +121,13 @@ def make_train_steps(
             skipped=optimizer_state.total_notfinite,
             skipped_in_a_row=optimizer_state.notfinite_count,
         )
-        return TrainState(params, optimizer_state), report
+        return TrainState(params, optimizer_state, carry), report
 
     def train_steps(
-        state: TrainState, tokens_KxBxT: jax.Array, first_step: jax.Array
+        state: TrainState, batches_K: Batch, first_step: jax.Array
     ) -> tuple[TrainState, Report]:
-        steps_K = first_step + jnp.arange(len(tokens_KxBxT))
-        state, reports_K = jax.lax.scan(train_step, state, (tokens_KxBxT, steps_K))
+        steps_K = first_step + jnp.arange(len(batches_K.begins_B))
+        state, reports_K = jax.lax.scan(train_step, state, (batches_K, steps_K))
         return state, jax.tree.map(lambda values_K: values_K[-1], reports_K)
 
     replicated = NamedSharding(mesh, PartitionSpec())
@@ -129,5 +140,5 @@ def make_train_steps(
 
 
 def batches_sharding(mesh: Mesh) -> NamedSharding:
-    """Of tokens_KxBxT: each device has its part of every batch."""
+    """Of K batches: each device has its rows of every one."""
     return NamedSharding(mesh, PartitionSpec(None, "data"))

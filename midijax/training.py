@@ -4,6 +4,7 @@ Several processes take the same steps; the primary alone writes and tells what c
 """
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from midijax import config as config_lib
 from midijax import input_pipeline, log, metrics, midi, model, plots, progress
-from midijax.checkpoint import METRIC
-from midijax.config import Config
+from midijax.checkpoint import METRIC, Loaded
+from midijax.config import Config, ModelConfig
 from midijax.errors import UserError
 from midijax.generate import Length, generate
 from midijax.health import Health
@@ -32,6 +34,8 @@ from midijax.train_step import (
     make_train_steps,
 )
 
+FREE_MODEL_FIELDS = ("dropout_rate", "forget_bias", "dtype", "remat")  # leave the shapes alone
+
 
 class Trainer:
     """One run in its workdir: starts afresh, or goes on from the latest checkpoint there.
@@ -46,11 +50,15 @@ class Trainer:
         config: Config,
         corpus_folder: Path,
         after_save: Callable[[], None] = lambda: None,
+        start_from: Loaded | None = None,
     ):
         """Compiles nothing yet; raises UserError if the workdir belongs to another run.
 
-        `after_save` is called whenever a checkpoint has been saved.
+        `after_save` is called whenever a checkpoint has been saved. A run that begins has the
+        parameters of `start_from`, or random ones.
         """
+        if start_from:
+            _check_same_model(start_from.config, config)
         if config.data.batch_size % jax.device_count():
             raise UserError(
                 f"data.batch_size={config.data.batch_size} does not divide evenly over "
@@ -66,6 +74,7 @@ class Trainer:
         self._validation = input_pipeline.validation_sequences(corpus_folder, config.vocabulary)
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
         self._after_save = after_save
+        self._start_from = start_from
         self._step = 0
         self._state = self._fresh_state()
         self._resume()
@@ -149,8 +158,9 @@ class Trainer:
         """Sends the device its next steps, without waiting for them."""
         num_steps = self._config.steps_per_dispatch
         with self._health.waiting_for_data():
-            tokens_KxBxT = np.stack([next(self._batches) for _ in range(num_steps)])
-        placed = jax.make_array_from_process_local_data(batches_sharding(self._mesh), tokens_KxBxT)
+            batches = [next(self._batches) for _ in range(num_steps)]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+        placed = jax.make_array_from_process_local_data(batches_sharding(self._mesh), stacked)
         self._state, report = self._train_steps(self._state, placed, self._step + 1)
         self._step += num_steps
         self._unseen.append((self._step, report))
@@ -194,19 +204,27 @@ class Trainer:
         self._unseen.clear()
         self._skipped_in_a_row = 0
         self._state = self._fresh_state()
-        if restored := self._checkpoints.restore(*self._state):
-            self._state = TrainState(restored.params, restored.optimizer)
+        if restored := self._checkpoints.restore(self._state):
+            self._state = restored.state
         self._tell(f"{what}: back to the state of step {self.saved_step}, with the next data")
 
     def _fresh_state(self) -> TrainState:
-        return initial_state(self._config, self._network, self._mesh)
+        state = initial_state(self._config, self._network, self._mesh)
+        if self._start_from is None:
+            return state
+        params = jax.tree.map(
+            lambda value, leaf: jax.device_put(np.asarray(value), leaf.sharding),
+            self._start_from.params,
+            state.params,
+        )
+        return state._replace(params=params)
 
     def _resume(self) -> None:
-        restored = self._checkpoints.restore(*self._state)
+        restored = self._checkpoints.restore(self._state)
         self._is_score_missing = False
         if restored:
             self._step = restored.step
-            self._state = TrainState(restored.params, restored.optimizer)
+            self._state = restored.state
             self._go_to(restored.position)
             to_validate = bool(self._validation) and self._is_due(self._config.eval_every_steps)
             self._is_score_missing = to_validate and not restored.validated
@@ -233,7 +251,7 @@ class Trainer:
         is_last = self._step == self._config.num_steps
         if (self._skipped_in_a_row == 0 or is_last) and not is_saved:
             position = self._batches.get_state()
-            self._checkpoints.save(self._step, *self._state, position, metrics=scores)
+            self._checkpoints.save(self._step, self._state, position, metrics=scores)
             self._after_save()
 
     def _validate_and_save(self, stop_requested: StopRequest) -> bool:
@@ -296,6 +314,24 @@ class Trainer:
     @property
     def _events_per_step(self) -> int:
         return self._config.data.batch_size * self._config.data.sequence_length
+
+
+def _check_same_model(theirs: Config, ours: Config) -> None:
+    """Raises UserError if a run cannot start from another's parameters."""
+
+    def shape(config: Config) -> Config:
+        free = {name: getattr(ModelConfig(), name) for name in FREE_MODEL_FIELDS}
+        return Config(
+            vocabulary=config.vocabulary,
+            controls=config.controls,
+            model=dataclasses.replace(config.model, **free),
+        )
+
+    if differing := config_lib.differences(shape(ours), shape(theirs)):
+        raise UserError(
+            f"--start_from holds a model of another config ({'; '.join(differing)}): "
+            "set these fields by --config to what they are there"
+        )
 
 
 class _Speed:

@@ -4,6 +4,7 @@ import pathlib
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from midijax.config import Config, ModelConfig
 from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
 from midijax.run_checkpoints import Checkpoints
+from midijax.train_step import TrainState
 
 CONFIG = Config(vocabulary=PERFORMANCE_RNN, model=ModelConfig(num_layers=2, hidden_size=8))
 
@@ -25,6 +27,10 @@ def initialize(seed):
 @functools.cache
 def params(seed=0):
     return initialize(seed)
+
+
+def state(seed=0):
+    return TrainState(params(seed), {"moment": params(0)}, (jnp.ones(3), jnp.zeros(3)))
 
 
 POSITION = {"next_index": 5}
@@ -40,13 +46,13 @@ def save(workdir, *steps, config=CONFIG, **metrics):
     for step in steps:
         loss = metrics.get(f"step_{step}")
         scores = None if loss is None else {METRIC: loss}
-        checkpoints.save(step, params(step), {"moment": params(0)}, POSITION, scores)
+        checkpoints.save(step, state(step), POSITION, scores)
     checkpoints.close()
 
 
 def restore(workdir, config=CONFIG, corpus="corpus"):
     checkpoints = Checkpoints(workdir, config, corpus)
-    restored = checkpoints.restore(params(0), {"moment": params(0)})
+    restored = checkpoints.restore(state(0))
     checkpoints.close()
     return restored
 
@@ -59,8 +65,8 @@ def test_restores_parameters_optimizer_and_data_position(tmp_path):
     save(tmp_path, 5)
     restored = restore(tmp_path)
     assert (restored.step, restored.position, restored.validated) == (5, POSITION, False)
-    assert_same(restored.params, params(5))
-    assert_same(restored.optimizer, {"moment": params(0)})
+    assert_same(restored.state.params, params(5))
+    assert_same(restored.state.optimizer, {"moment": params(0)})
 
 
 def test_nothing_to_restore_in_a_new_workdir(tmp_path):
@@ -118,12 +124,12 @@ def test_a_kill_while_a_step_takes_its_own_place_leaves_the_one_it_had(tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr(*where, kill)
         with pytest.raises(KeyboardInterrupt):
-            checkpoints.save(2, params(2), {"moment": params(0)}, POSITION, {METRIC: 3.0})
+            checkpoints.save(2, state(2), POSITION, {METRIC: 3.0})
     with pytest.raises(UserError, match="holds no complete checkpoint yet"):
         checkpoint.load(tmp_path)
     restored = restore(tmp_path)
     assert (restored.step, restored.validated) == (2, False)
-    assert_same(restored.params, params(2))
+    assert_same(restored.state.params, params(2))
     save(tmp_path, 2, step_2=3.0)
     assert restore(tmp_path).validated
 
@@ -149,7 +155,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(tmp_path, capsy
     damage(tmp_path / "checkpoints" / "2" / name)
     restored = restore(tmp_path)
     assert restored.step == 1
-    assert_same(restored.params, params(1))
+    assert_same(restored.state.params, params(1))
     sentence = capsys.readouterr().err
     assert f"{tmp_path}/checkpoints/2' is damaged: its file" in sentence
     assert sentence.count("\n") == 1 and (name in sentence or name == checksums.NAME)
@@ -193,7 +199,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_those_before_it(tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(checksums, "write", fill_the_disk)
         with pytest.raises(UserError, match=r"step 2 cannot be written .*No space left on device"):
-            checkpoints.save(2, params(2), {"moment": params(0)}, POSITION)
+            checkpoints.save(2, state(2), POSITION)
     checkpoints.close()
     assert kept(tmp_path) == {"1"}
     assert restore(tmp_path).step == 1

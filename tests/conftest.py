@@ -15,6 +15,7 @@ from commands import forget_flags
 
 from midijax import cli, compilation, model
 from midijax.run_checkpoints import Checkpoints
+from midijax.train_step import TrainState
 
 hypothesis.settings.register_profile("long", max_examples=3_000)
 
@@ -73,8 +74,11 @@ def save_run():
         checkpoints = Checkpoints(workdir, config, "nothing")
         checkpoints.save(
             step=7,
-            params=jax.tree.map(lambda x: scale * x, params),
-            optimizer={"count": np.zeros(())},
+            state=TrainState(
+                params=jax.tree.map(lambda x: scale * x, params),
+                optimizer={"count": np.zeros(())},
+                carry=network.initial_carry(1),
+            ),
             position={"next_index": 3},
             metrics=metrics,
         )

@@ -44,11 +44,11 @@ class Noted:
     def __getattr__(self, name):
         return getattr(self._batches, name)
     def __next__(self):
-        tokens = next(self._batches)
+        batch = next(self._batches)
         time.sleep(float(os.environ["SECONDS_PER_STEP"]))
         with open(os.environ["NOTES"], "a") as notes:
-            print(json.dumps(tokens.tolist()), file=notes)
-        return tokens
+            print(json.dumps(batch.targets_BxT.tolist()), file=notes)
+        return batch
 
 input_pipeline.training_batches = Noted
 distributed.HEARTBEAT_SECONDS, distributed.JOIN_SECONDS = 10, int(os.environ["JOIN_SECONDS"])

@@ -5,11 +5,12 @@ import pytest
 
 from midijax import corpus, etudes, input_pipeline
 from midijax.config import Config, DataConfig
+from midijax.controls import Controls
 from midijax.corpus import Recording
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, PAD, PERFORMANCE_RNN
-from midijax.input_pipeline import Windows
 from midijax.performance import NOTE_DTYPE, Performance
+from midijax.windows import ConsecutiveWindows, RandomWindows
 
 PLAIN = DataConfig(batch_size=4, sequence_length=64, max_transpose=0, max_stretch=0.0)
 
@@ -22,12 +23,15 @@ def folder(tmp_path_factory):
     return folder
 
 
+FOLLOWING = dataclasses.replace(PLAIN, carry_state=True)
+
+
 def config(data=PLAIN, **fields):
     return Config(vocabulary=PERFORMANCE_RNN, data=data, **fields)
 
 
 def take(batches, count):
-    return [next(batches) for _ in range(count)]
+    return [next(batches).targets_BxT for _ in range(count)]
 
 
 def test_unaugmented_windows_are_excerpts_of_the_performance():
@@ -36,7 +40,7 @@ def test_unaugmented_windows_are_excerpts_of_the_performance():
     for moment in np.linspace(0, 0.999, 50):
         window = input_pipeline.cut(
             performance, moment, PERFORMANCE_RNN, PLAIN, np.random.default_rng(0)
-        ).tolist()
+        ).tokens.tolist()
         assert any(whole[i : i + len(window)] == window for i in range(len(whole)))
         assert len(window) == 64 or whole[-len(window) :] == window
 
@@ -66,18 +70,19 @@ def test_same_seed_same_batches_and_another_seed_others(folder):
     assert not np.array_equal(first, other)
 
 
-def test_goes_on_exactly_where_the_state_was_taken(folder):
-    batches = input_pipeline.training_batches(folder, config())
+@pytest.mark.parametrize("data", [PLAIN, FOLLOWING], ids=["random", "consecutive"])
+def test_goes_on_exactly_where_the_state_was_taken(folder, data):
+    batches = input_pipeline.training_batches(folder, config(data))
     take(batches, 7)
     state = batches.get_state()
     expected = take(batches, 5)
-    resumed = input_pipeline.training_batches(folder, config())
+    resumed = input_pipeline.training_batches(folder, config(data))
     resumed.set_state(state)
     np.testing.assert_array_equal(take(resumed, 5), expected)
 
 
 def test_an_epoch_shows_each_performance_in_proportion_to_its_events():
-    windows = Windows([64, 640, 100, 3], PLAIN, seed=0)
+    windows = RandomWindows([64, 640, 100, 3], PLAIN, seed=0)
     rng = np.random.default_rng(0)
     drawn = [windows.draw(window, rng) for window in range(len(windows))]
     assert np.bincount([record for record, _ in drawn]).tolist() == [1, 10, 1, 1]
@@ -85,12 +90,97 @@ def test_an_epoch_shows_each_performance_in_proportion_to_its_events():
     assert (np.floor(moments * 10) == np.arange(10)).all()
 
 
+def test_consecutive_windows_show_whole_performances_in_order(folder):
+    recordings = [etude for _, etude in etudes.corpus(4)]
+    wholes = [PERFORMANCE_RNN.encode(etude).tolist() for etude in recordings]
+    batches = input_pipeline.training_batches(folder, config(FOLLOWING))
+    heard = [[] for _ in range(4)]
+    finished = []
+    for _ in range(60):
+        batch = next(batches)
+        for row, targets, inputs, begins in zip(
+            range(4), batch.targets_BxT, batch.inputs_BxT, batch.begins_B, strict=True
+        ):
+            if begins:
+                finished.append(heard[row])
+                heard[row] = []
+                assert inputs[0] == PERFORMANCE_RNN.size
+            elif heard[row]:
+                assert inputs[0] == heard[row][-1]
+            np.testing.assert_array_equal(inputs[1:], np.maximum(targets[:-1], 0))
+            heard[row] += targets[targets != PAD].tolist()
+    assert [whole for whole in wholes if whole in finished]
+    for piece in filter(None, finished):
+        assert any(
+            piece == whole[i : i + len(piece)] for whole in wholes for i in range(len(whole))
+        )
+
+
+def test_an_epoch_of_consecutive_windows_shows_each_once_but_for_the_rest():
+    windows = ConsecutiveWindows([64, 640, 100, 3], dataclasses.replace(PLAIN, batch_size=3), 0)
+    assert windows.batches_per_epoch == 14 // 3
+    orders = []
+    for epoch in range(5):
+        seen = []
+        for index in range(windows.batches_per_epoch):
+            batch = windows.batch(epoch * windows.batches_per_epoch + index)
+            assert batch[0] == epoch
+            seen += list(zip(*(part.tolist() for part in batch[1:3]), strict=True))
+        assert len(set(seen)) == len(seen) == 12
+        orders.append(seen)
+    assert orders[0] != orders[1]
+
+
+def test_a_performance_has_one_transposition_and_stretch_in_an_epoch_and_others_in_the_next(folder):
+    data = dataclasses.replace(FOLLOWING, max_transpose=5, max_stretch=0.1, batch_size=1)
+    cutter = input_pipeline.Cutter(folder, config(data))
+    per_epoch = cutter.consecutive_windows.batches_per_epoch
+    heard = {}
+    for index in range(3 * per_epoch):
+        epoch, record, _, _ = cutter.consecutive_windows.batch(index)
+        targets = cutter.consecutive_batch(index).targets_BxT
+        heard.setdefault((epoch, int(record[0])), []).extend(targets[targets != PAD].tolist())
+    music = {key: PERFORMANCE_RNN.decode(np.array(tokens)) for key, tokens in heard.items()}
+    plain = [etude.apply_sustain() for _, etude in etudes.corpus(4)]
+    shifts = set()
+    for (epoch, record), performance in music.items():
+        count = len(performance.notes) // 2  # a tail beyond the planned windows is left out
+        by_note = performance.notes["pitch"][:count].astype(int)
+        shift = int(np.median(by_note - plain[record].notes["pitch"][:count]))
+        shifts.add((epoch, record, shift))
+    assert len({shift for *_, shift in shifts}) > 3
+
+
+def test_controls_tell_of_the_music_ahead_unless_dropped(folder):
+    controls = Controls(enabled=True)
+    told = config(dataclasses.replace(FOLLOWING, control_dropout=0.0), controls=controls)
+    batch = next(input_pipeline.training_batches(folder, told))
+    assert batch.controls_BxTxC.shape == (4, 64, controls.num_features)
+    is_event = batch.targets_BxT != PAD
+    density = batch.controls_BxTxC[..., controls.spans["notes_per_second"]]
+    np.testing.assert_allclose(density.sum(-1), is_event, atol=1e-6)
+    silent = config(dataclasses.replace(FOLLOWING, control_dropout=1.0), controls=controls)
+    assert not next(input_pipeline.training_batches(folder, silent)).controls_BxTxC.any()
+
+
+def test_each_control_is_dropped_by_itself(folder):
+    controls = Controls(enabled=True)
+    data = dataclasses.replace(FOLLOWING, control_dropout=0.5)
+    batches = input_pipeline.training_batches(folder, config(data, controls=controls))
+    kept = {
+        tuple(row[:, span].any() for kind, span in controls.spans.items() if kind != "composer")
+        for _ in range(40)
+        for row in next(batches).controls_BxTxC
+    }
+    assert len(kept) == 8
+
+
 def test_max_performances_draws_that_many_by_seed():
     data = dataclasses.replace(PLAIN, max_performances=2)
     rng = np.random.default_rng(0)
     drawn = []
     for seed in range(3):
-        windows = Windows([100] * 50, data, seed)
+        windows = RandomWindows([100] * 50, data, seed)
         drawn.append({windows.draw(window, rng)[0] for window in range(len(windows))})
     assert [len(records) for records in drawn] == [2, 2, 2]
     assert len(set.union(*drawn)) > 2
@@ -98,7 +188,7 @@ def test_max_performances_draws_that_many_by_seed():
 
 def cut(data, seed):
     rng = np.random.default_rng(seed)
-    return input_pipeline.cut(random_performance(), 0.3, PERFORMANCE_RNN, data, rng)
+    return input_pipeline.cut(random_performance(), 0.3, PERFORMANCE_RNN, data, rng).tokens
 
 
 def test_transpositions_reach_their_limits_and_no_further():
@@ -133,17 +223,18 @@ def test_a_transposition_that_would_leave_the_keyboard_is_not_drawn():
     data = dataclasses.replace(PLAIN, max_transpose=6)
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        tokens = input_pipeline.cut(Performance(notes), 0.5, PERFORMANCE_RNN, data, rng)
+        tokens = input_pipeline.cut(Performance(notes), 0.5, PERFORMANCE_RNN, data, rng).tokens
         assert set(PERFORMANCE_RNN.values[notes_on(tokens)].tolist()) <= {0, 127}
 
 
-def test_processes_share_the_windows_without_overlap(folder, monkeypatch):
-    whole = take(input_pipeline.training_batches(folder, config()), 4)
+@pytest.mark.parametrize("data", [PLAIN, FOLLOWING], ids=["random", "consecutive"])
+def test_processes_share_the_windows_without_overlap(folder, monkeypatch, data):
+    whole = take(input_pipeline.training_batches(folder, config(data)), 4)
     monkeypatch.setattr("jax.process_count", lambda: 2)
     shares = []
     for process in range(2):
         monkeypatch.setattr("jax.process_index", lambda process=process: process)
-        shares.append(take(input_pipeline.training_batches(folder, config()), 4))
+        shares.append(take(input_pipeline.training_batches(folder, config(data)), 4))
     for step in range(4):
         assert shares[0][step].shape == (2, 64)
         together = np.concatenate((shares[0][step], shares[1][step]))

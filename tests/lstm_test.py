@@ -69,7 +69,7 @@ def assert_close(actual, expected, tolerance):
 
 
 def test_segments_are_as_long_as_their_rows_allow(segment_steps):
-    assert lstm._segments(jnp.zeros((T, B, D)), B).shape == (
+    assert lstm._segments(jnp.zeros((T, B, D))).shape == (
         T // segment_steps,
         segment_steps,
         B,
@@ -148,3 +148,37 @@ def test_bfloat16_stays_near_float32_and_returns_float32(problem, remat, monkeyp
     approximations, exacts = (gradients(run, problem) for run in (rounded, lstm.lstm))
     for approximate, exact in zip(*map(jax.tree.leaves, (approximations, exacts)), strict=True):
         assert jnp.linalg.norm(approximate - exact) < 2e-2 * jnp.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("one_hot", [False, True], ids=["dense", "one-hot"])
+@pytest.mark.parametrize("remat", [False, True])
+def test_side_inputs_are_as_further_inputs(problem, remat, one_hot):
+    weights, x_TxBxD, carry = problem
+    rng = np.random.default_rng(1)
+    side_TxBxC = jnp.asarray(rng.normal(size=(T, B, 2)), jnp.float32)
+    side_CxG = jnp.asarray(rng.normal(size=(2, 4 * H)), jnp.float32)
+    ids = jnp.asarray(rng.integers(0, D, (T, B)), jnp.int32)
+    dense = jax.nn.one_hot(ids, D) if one_hot else x_TxBxD
+
+    def beside(weights, side_CxG, side_TxBxC, carry):
+        x = ids if one_hot else x_TxBxD
+        return lstm.lstm(
+            weights._replace(side_CxG=side_CxG), x, carry, remat=remat, side_TxBxC=side_TxBxC
+        )
+
+    def joined(weights, side_CxG, side_TxBxC, carry):
+        both = weights._replace(input_DxG=jnp.concatenate((weights.input_DxG, side_CxG)))
+        return lstm.lstm(both, jnp.concatenate((dense, side_TxBxC), axis=-1), carry)
+
+    def gradients_of(run):
+        def loss(*args):
+            outputs, (c, h) = run(*args)
+            return (outputs * weighting()).sum() + (c * c).sum() + jnp.sin(h).sum()
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(weights, side_CxG, side_TxBxC, carry)
+
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5),
+        gradients_of(beside),
+        gradients_of(joined),
+    )

@@ -8,8 +8,9 @@ import pytest
 
 from midijax import model
 from midijax.config import Config, ModelConfig
+from midijax.input_pipeline import Batch
 
-V, L, H, B, T = 11, 3, 8, 2, 6
+V, L, H, B, T, C = 11, 3, 8, 2, 6, 3
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,16 @@ def network():
 @pytest.fixture(scope="module")
 def params(network):
     return init(network)
+
+
+@pytest.fixture(scope="module")
+def residual(network):
+    """A residual stack that is told of C features, its parameters, and what it is told."""
+    network = dataclasses.replace(network, residual=True, num_controls=C)
+    params = init(network)
+    shape = params["first_layer"]["controls"].shape
+    params["first_layer"]["controls"] = jax.random.normal(jax.random.key(2), shape)
+    return network, params, jax.random.normal(jax.random.key(3), (B, T, C))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +104,7 @@ def test_no_prediction_depends_on_a_later_event(network, params):
 def test_steps_give_what_the_sequence_gives(network, params, tokens, dtype, batch_size):
     tokens = tokens[:batch_size]
     network = dataclasses.replace(network, dtype=dtype)
-    inputs = model.shift_right(tokens, network.start)
+    inputs = Batch.of(np.asarray(tokens), network.start).inputs_BxT
     whole, carry = apply(network, params, inputs)
     weights = network.step_weights(params, batch_size)
     state = network.initial_carry(batch_size)
@@ -103,6 +114,50 @@ def test_steps_give_what_the_sequence_gives(network, params, tokens, dtype, batc
         np.testing.assert_allclose(logits, whole[:, t], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(state, carry, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_steps_of_a_residual_stack_give_what_the_sequence_gives(residual, tokens, dtype, is_told):
+    network, params, controls = residual
+    network = dataclasses.replace(network, dtype=dtype)
+    told = controls if is_told else None
+    inputs = Batch.of(np.asarray(tokens), network.start).inputs_BxT
+    whole, _ = network.apply(
+        {"params": params}, inputs, network.initial_carry(B), controls_BxTxC=told
+    )
+    weights = network.step_weights(params, B)
+    state = network.initial_carry(B)
+    for t in range(T):
+        gates = network.project_controls(params, told[:, t]) if is_told else None
+        logits, state = step(network, weights, inputs[:, t], state, gates)
+        tolerance = 1e-4 if dtype == "float32" else 0.05
+        np.testing.assert_allclose(logits, whole[:, t], rtol=tolerance, atol=tolerance)
+
+
+def test_controls_say_nothing_where_all_are_zero_and_something_else(residual, tokens):
+    network, params, controls = residual
+
+    def logits(told):
+        carry = network.initial_carry(B)
+        return network.apply({"params": params}, tokens, carry, controls_BxTxC=told)[0]
+
+    np.testing.assert_allclose(logits(jnp.zeros_like(controls)), logits(None), atol=1e-6)
+    assert not np.allclose(logits(controls), logits(None), atol=1e-3)
+
+
+def test_a_residual_stack_normalizes_and_adds(residual, tokens):
+    """With layers that give nothing, the head sees the normalized embedding."""
+    network, params, _ = residual
+    still = jax.tree.map(jnp.zeros_like, params)
+    kept = ("embedding", "head", "head_norm")
+    logits, _ = network.apply(
+        {"params": still | {name: params[name] for name in kept}}, tokens, network.initial_carry(B)
+    )
+    x = params["embedding"]["embedding"][tokens]
+    x = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+    expected = x @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_rows_do_not_mix(network, params, tokens):
@@ -129,8 +184,3 @@ def test_bfloat16_keeps_float32_parameters_and_logits(network, tokens):
     }
     full, _ = apply(network, params, tokens)
     np.testing.assert_allclose(logits, full, atol=0.05)
-
-
-def test_shift_right_starts_with_start():
-    shifted = model.shift_right(jnp.array([[1, 2, 3], [4, 5, 6]]), start=V)
-    np.testing.assert_array_equal(shifted, [[V, 1, 2], [V, 4, 5]])

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 
 import jax
@@ -21,6 +22,7 @@ from midijax.config import TINY, DataConfig, ModelConfig, OptimizerConfig
 from midijax.corpus import Recording
 from midijax.errors import UserError
 from midijax.events import PAD
+from midijax.input_pipeline import Batch
 from midijax.stopping import StopRequest
 
 SMALL = dataclasses.replace(
@@ -51,7 +53,16 @@ def finished(folder, tmp_path_factory):
 
 
 init = jax.jit(lambda network: model.init(network, jax.random.key(0)), static_argnums=0)
-loss = jax.jit(train_step.loss, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def loss_after(network, params, batch, carry):
+    return train_step.loss(network, params, batch, carry, jax.random.key(0))
+
+
+def loss(network, params, tokens):
+    batch = Batch.of(tokens, network.start)
+    return loss_after(network, params, batch, network.initial_carry(len(tokens)))[0]
 
 
 def lines(workdir):
@@ -125,17 +136,35 @@ def test_padding_does_not_count():
     params = init(network)
     tokens = np.random.default_rng(0).integers(0, network.vocab_size, (2, 10))
     padded = np.pad(tokens, ((0, 0), (0, 5)), constant_values=PAD)
-    plain, with_padding = (
-        loss(network, params, batch, jax.random.key(0)) for batch in (tokens, padded)
-    )
+    plain, with_padding = (loss(network, params, batch) for batch in (tokens, padded))
     np.testing.assert_allclose(plain, with_padding, rtol=1e-6)
+
+
+def test_a_row_goes_on_from_the_state_after_the_one_before_unless_it_begins_anew():
+    network = model.from_config(dataclasses.replace(SMALL, model=ModelConfig(2, 16, 0.0)))
+    params = init(network)
+    tokens = np.random.default_rng(0).integers(0, network.vocab_size, (2, 20)).astype(np.int32)
+    whole = Batch.of(tokens, network.start)
+    first, second = (
+        Batch(whole.inputs_BxT[:, half], tokens[:, half], np.full(2, begins))
+        for half, begins in ((slice(10), True), (slice(10, 20), False))
+    )
+    carry = network.initial_carry(2)
+    in_one, _ = loss_after(network, params, whole, carry)
+    nats_1, carry = loss_after(network, params, first, carry)
+    nats_2, _ = loss_after(network, params, second, carry)
+    np.testing.assert_allclose((nats_1 + nats_2) / 2, in_one, rtol=1e-5)
+    anew, _ = loss_after(network, params, second._replace(begins_B=np.ones(2, bool)), carry)
+    fresh, _ = loss_after(network, params, second, network.initial_carry(2))
+    np.testing.assert_allclose(anew, fresh, rtol=1e-6)
+    assert abs(anew - nats_2) > 1e-6
 
 
 def test_the_first_loss_is_that_of_guessing():
     network = model.from_config(SMALL)
     params = init(network)
     tokens = np.random.default_rng(0).integers(0, network.vocab_size, (16, 32))
-    nats = loss(network, params, tokens, jax.random.key(0))
+    nats = loss(network, params, tokens)
     assert abs(nats - np.log(network.vocab_size)) < 0.2
 
 
@@ -146,9 +175,10 @@ def test_learns_a_repeated_batch_by_heart():
     network, mesh = model.from_config(config), train_step.data_mesh()
     state = train_step.initial_state(config, network, mesh)
     step = train_step.make_train_steps(config, network, mesh)
-    tokens = np.tile(np.array([3, 300, 131, 330]), (1, 8, 8)).astype(np.int32)
+    batch = Batch.of(np.tile(np.array([3, 300, 131, 330]), (8, 8)).astype(np.int32), network.start)
+    batches = jax.tree.map(lambda leaf: leaf[None], batch)
     for index in range(1, 101):
-        state, report = step(state, tokens, index)
+        state, report = step(state, batches, index)
     assert report.loss < 0.3
 
 
@@ -160,13 +190,13 @@ def poison(monkeypatch):
     def poison(part, steps):
         keys = jnp.stack([jax.random.fold_in(jax.random.key(SMALL.seed), step) for step in steps])
 
-        def poisoned(network, params, tokens_BxT, dropout_key):
-            nats = plain(network, params, tokens_BxT, dropout_key)
+        def poisoned(network, params, batch, carry, dropout_key):
+            nats, carry = plain(network, params, batch, carry, dropout_key)
             is_chosen = (keys == dropout_key).any()
             if part == "loss":
-                return nats + jnp.where(is_chosen, jnp.nan, 0.0)
+                return nats + jnp.where(is_chosen, jnp.nan, 0.0), carry
             zero = 0.0 * sum(leaf.sum() for leaf in jax.tree.leaves(params))
-            return nats + jax.lax.cond(is_chosen, jnp.sqrt, jnp.zeros_like, zero)
+            return nats + jax.lax.cond(is_chosen, jnp.sqrt, jnp.zeros_like, zero), carry
 
         monkeypatch.setattr(train_step, "loss", poisoned)
 

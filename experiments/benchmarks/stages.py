@@ -68,8 +68,8 @@ def train() -> None:
             for stage in (FIRST, SECOND)
         )
 
-        def take_two(state: Any, tokens_KxBxT: Any, step: int) -> None:
-            second(first(state, tokens_KxBxT, step)[0], tokens_KxBxT, step)
+        def take_two(state: Any, batches_K: Any, step: int) -> None:
+            second(first(state, batches_K, step)[0], batches_K, step)
             raise SystemExit
 
         return take_two

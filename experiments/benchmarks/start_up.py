@@ -27,6 +27,7 @@ from turns import Contestant, Result
 
 from midijax import config_flags, model, progress
 from midijax.run_checkpoints import Checkpoints
+from midijax.train_step import TrainState
 
 EXPERIMENT = Path(__file__).parent.parent / "oore2018.py"
 STAGES = Path(__file__).parent / "stages.py"
@@ -75,7 +76,8 @@ def _save_model(workdir: Path) -> None:
     )
     params["head"]["bias"] = params["head"]["bias"].at[long_shifts].set(UNLIKELY)
     checkpoints = Checkpoints(workdir, config, corpus="none")
-    checkpoints.save(1, params, {"count": jnp.zeros(())}, position={})
+    state = TrainState(params, {"count": jnp.zeros(())}, network.initial_carry(1))
+    checkpoints.save(1, state, position={})
     checkpoints.close()
 
 

@@ -207,10 +207,10 @@ def _saved(folder: Path, chosen: config.Config, state: train_step.TrainState) ->
     """The last checkpoint: its step, position, and arrays as bytes."""
     corpus = input_pipeline.fingerprint(folder / "data")
     checkpoints = Checkpoints(folder / "run", chosen, corpus)
-    restored = checkpoints.restore(*state)
+    restored = checkpoints.restore(state)
     checkpoints.close()
     assert restored is not None
-    arrays = jax.tree.map(lambda x: np.asarray(x).tobytes(), (restored.params, restored.optimizer))
+    arrays = jax.tree.map(lambda x: np.asarray(x).tobytes(), restored.state)
     return restored.step, restored.position, jax.tree.leaves(arrays)
 
 

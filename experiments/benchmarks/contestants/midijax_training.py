@@ -6,6 +6,7 @@ import serve
 
 from midijax import model, train_step
 from midijax.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from midijax.input_pipeline import Batch
 
 settings = serve.settings()
 config = Config(
@@ -24,13 +25,15 @@ mesh = train_step.data_mesh()
 state = train_step.initial_state(config, network, mesh)
 steps = train_step.make_train_steps(config, network, mesh)
 shape = (settings.get("dispatch", 1), settings["batch_size"], settings["num_steps"])
-tokens_KxBxT = jax.numpy.asarray(np.random.default_rng(0).integers(0, 413, shape, np.int32))
+tokens_KxBxT = np.random.default_rng(0).integers(0, 413, shape, np.int32)
+batches = [Batch.of(tokens_BxT, network.start) for tokens_BxT in tokens_KxBxT]
+batches_K = jax.tree.map(lambda *leaves: jax.numpy.asarray(np.stack(leaves)), *batches)
 
 
 def work() -> int:
     """One dispatch."""
     global state
-    state, report = steps(state, tokens_KxBxT, 1)
+    state, report = steps(state, batches_K, 1)
     jax.block_until_ready((state, report))
     return tokens_KxBxT.size
 
