@@ -14,6 +14,7 @@ import pytest
 
 from midijax import etudes, generate, grammar, model, primer, sampling
 from midijax.config import Config, ModelConfig
+from midijax.controls import Controls, Wishes
 from midijax.errors import UserError
 from midijax.events import NOTE_ON, NOTEBOOK, OORE_2018, PERFORMANCE_RNN, TIME_SHIFT, VELOCITY
 from midijax.generate import Length
@@ -242,3 +243,74 @@ def test_what_cannot_be_is_refused():
     for wrong in ({"seconds": 0}, {"seconds": float("nan")}, {"num_events": 0}):
         with pytest.raises(UserError, match=next(iter(wrong))):
             Length(**wrong)
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A config with controls, and parameters that make much of them."""
+    config = dataclasses.replace(CONFIG, controls=Controls(enabled=True, composers=("Bach",)))
+    params = params_of(model.from_config(config))
+    shape = params["first_layer"]["controls"].shape
+    first = {**params["first_layer"], "controls": 3 * jax.random.normal(jax.random.key(5), shape)}
+    return config, {**params, "first_layer": first}
+
+
+def play_told(told, wishes, seconds=8.0, **kwargs):
+    config, params = told
+    length, settings = Length(seconds=seconds), SamplingSettings()
+    key = jax.random.key(1)
+    return generate.generate(params, key, config, length, settings, 2, wishes=wishes, **kwargs)[1]
+
+
+def test_wishes_change_the_music_and_asking_nothing_does_not(told):
+    plain = play_told(told, Wishes())
+    assert play_told(told, Wishes(guidance=3.0)).tolist() == plain.tolist()
+    for wish in (
+        {"notes_per_second": (4.0,)},
+        {"loudness": (40.0,)},
+        {"composer": ("Bach",)},
+        {"pitch_classes": ((1.0,) + 11 * (0.0,),)},
+    ):
+        assert play_told(told, Wishes(**wish)).tolist() != plain.tolist()
+
+
+def test_a_wish_is_heard_from_the_step_where_its_part_begins(told):
+    changing = play_told(told, Wishes(loudness=(40.0, 90.0)))
+    first, second = (play_told(told, Wishes(loudness=(value,))) for value in (40.0, 90.0))
+    steps = VOCABULARY.steps(changing)
+    before = int(np.searchsorted(steps, 400))
+    np.testing.assert_array_equal(changing[:before], first[:before])
+    rest = min(len(first), len(changing))
+    assert changing[:rest].tolist() != first[:rest].tolist()
+    assert changing[:before].tolist() != second[:before].tolist()
+
+
+def test_without_guidance_wishes_are_not_followed_and_with_one_as_learned(told):
+    wishes = {"notes_per_second": (4.0,), "composer": ("Bach",)}
+    assert (
+        play_told(told, Wishes(**wishes, guidance=0.0)).tolist()
+        == play_told(told, Wishes()).tolist()
+    )
+    nearly = play_told(told, Wishes(**wishes, guidance=1 + 1e-7))
+    assert nearly[:100].tolist() == play_told(told, Wishes(**wishes))[:100].tolist()
+    assert play_told(told, Wishes(**wishes, guidance=3.0)).tolist() != nearly.tolist()
+
+
+def test_changing_wishes_do_not_compile_again(told):
+    play_told(told, Wishes(loudness=(40.0,)))
+    compiled = generate._generate._cache_size()
+    play_told(told, Wishes(loudness=(50.0, 60.0, 70.0), composer=("Bach",)))
+    assert generate._generate._cache_size() == compiled
+
+
+def test_wishes_that_cannot_be_are_refused(told):
+    with pytest.raises(UserError, match="give --seconds"):
+        generate.generate(
+            told[1],
+            jax.random.key(1),
+            told[0],
+            Length(num_events=50),
+            wishes=Wishes(loudness=(40.0, 90.0)),
+        )
+    with pytest.raises(UserError, match="without controls"):
+        play(Length(seconds=1), wishes=Wishes(loudness=(40.0,)))

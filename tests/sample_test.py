@@ -1,5 +1,6 @@
 """The command, end to end, on a small untrained model; its files read back by other software."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from midijax import cli, config, etudes, generate, midi, sample
 from midijax.config import Config, ModelConfig
+from midijax.controls import Controls
 from midijax.events import OORE_2018
 
 CONFIG = Config(vocabulary=OORE_2018, model=ModelConfig(num_layers=1, hidden_size=16))
@@ -178,3 +180,35 @@ def test_without_flags_it_plays_what_train_without_flags_made(workdir, tmp_path,
     trained.symlink_to(workdir)
     assert run()[0] == 0
     assert {path.suffix for path in (tmp_path / "generated").iterdir()} == {".json", ".mid", ".png"}
+
+
+def test_what_is_asked_of_the_music_is_kept_with_it(tmp_path, save_run, run):
+    told = dataclasses.replace(CONFIG, controls=Controls(enabled=True, composers=("Bach", "Cage")))
+    workdir = save_run(tmp_path / "told", told)
+    flags = ("--notes_per_second=2,8", "--loudness=50", "--composer=Cage; Bach", "--guidance=1.5")
+    classes = "--pitch_classes=1,0,1,0,1,1,0,1,0,1,0,1;0,0,0,0,0,0,0,0,0,0,0,1"
+    code, printed = run(
+        f"--workdir={workdir}", f"--output_dir={tmp_path / 'out'}", "--seconds=3", *flags, classes
+    )
+    assert code == 0, printed
+    (path,) = (tmp_path / "out").glob("*.json")
+    wishes = json.loads(path.read_text())["wishes"]
+    assert wishes["notes_per_second"] == [2, 8] and wishes["loudness"] == [50]
+    assert wishes["composer"] == ["Cage", "Bach"] and wishes["guidance"] == 1.5
+    assert [sum(weights) for weights in wishes["pitch_classes"]] == [7, 1]
+
+
+@pytest.mark.parametrize(
+    "flag, message",
+    [
+        ("--notes_per_second=fast", "--notes_per_second=fast: give numbers"),
+        ("--pitch_classes=1,2,3", "pitch_classes=1,2,3 must be 12 weights"),
+        ("--loudness=200", "loudness=200.0 must be a MIDI velocity"),
+        ("--guidance=2", "--guidance is of what is asked"),
+        ("--loudness=60", "trained without controls"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(workdir, tmp_path, run, flag, message):
+    code, printed = run(f"--workdir={workdir}", f"--output_dir={tmp_path / 'out'}", flag)
+    assert code == 2 and message in printed
+    assert not list(tmp_path.glob("out/*"))
