@@ -1,4 +1,6 @@
-"""Checkpoints on disk, as they are read; beside `run_checkpoints` the only file that knows orbax.
+"""Checkpoints on disk, as they are read.
+
+Beside `run_checkpoints`, which keeps a run's, and `publication` the only file that knows orbax.
 
 A workdir holds `checkpoints/STEP/{params,optimizer,run,metrics}`: the items are apart, so that a
 sampler reads the parameters alone. A checkpoint is complete or absent; its files are held against

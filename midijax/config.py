@@ -5,6 +5,7 @@ Each raises UserError for a value out of its range.
 
 import dataclasses
 import typing
+from pathlib import Path
 from typing import Any
 
 from midijax.controls import Controls
@@ -178,7 +179,8 @@ class Config:
         require(in_range, "config.sample_seconds", self.sample_seconds, allowed)
 
 
-DEFAULT_WORKDIR = "runs/tiny"  # of every command that is not told another
+DEFAULT_WORKDIR = "runs/tiny"  # of commands that are not told another, but for `sample`
+SHIPPED_WORKDIR = Path(__file__).parents[1] / "checkpoints" / "performance_rnn"
 
 TINY = Config(
     vocabulary=PERFORMANCE_RNN,

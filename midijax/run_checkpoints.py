@@ -116,6 +116,11 @@ class Checkpoints:
         path = self._folder / str(step)
         run = distributed.from_primary(checkpoint.read_run(path) if self._manager else None)
         self._check_same_run(run)
+        if run["position"] is None:
+            raise UserError(
+                f"{self._folder} holds a model to play and no run to go on with; to start from it, "
+                "give another --workdir and name it by --start_from"
+            )
         on_host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         if self._manager:
             wanted = {

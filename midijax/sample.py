@@ -1,4 +1,4 @@
-"""Plays new music with a trained model.
+"""Plays new music: with the model that midijax brings, or with one of your own.
 
 For each performance this writes a MIDI file, a picture of it (a piano roll) and a JSON file that
 says how it was made. The same seed gives the same music.
@@ -25,14 +25,15 @@ from midijax import cli, config, control_flags, distributed, outputs
 from midijax.controls import Wishes
 from midijax.errors import UserError, require
 
-DEFAULT_SECONDS = 30.0
+DEFAULT_SECONDS = 60.0
 MAX_SECONDS, MAX_EVENTS = 24 * 3600.0, 2**25  # a day
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string(
     "workdir",
-    config.DEFAULT_WORKDIR,
-    "The folder of a trained model; its best checkpoint plays.",
+    None,
+    "The folder of a trained model, whose best checkpoint plays; if not given, the model that lies "
+    "in the repository's checkpoints/performance_rnn.",
     flag_values=FLAGS,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -40,7 +41,7 @@ _OUTPUT_DIR = flags.DEFINE_string(
 )
 _NUM_PERFORMANCES = flags.DEFINE_integer(
     "num_performances",
-    1,
+    3,
     "How many performances to play, all at once.",
     lower_bound=1,
     upper_bound=10_000,
@@ -145,8 +146,19 @@ def _play(seed: int, wishes: Wishes, folder: Path) -> None:
         primer_seconds=_PRIMER_SECONDS.value,
         include_primer=_INCLUDE_PRIMER.value,
     )
-    loaded = checkpoint.load(cli.path(_WORKDIR.value))
+    loaded = checkpoint.load(_workdir())
     playing.play(loaded, request, _NUM_PERFORMANCES.value, folder)
+
+
+def _workdir() -> Path:
+    if _WORKDIR.value is not None:
+        return cli.path(_WORKDIR.value)
+    if not config.SHIPPED_WORKDIR.is_dir():
+        raise UserError(
+            "this installation lacks the model that midijax brings, which lies in its repository; "
+            "name one of your own by --workdir"
+        )
+    return config.SHIPPED_WORKDIR
 
 
 def _seconds() -> float | None:

@@ -72,6 +72,7 @@ def main(arguments: list[str]) -> int:
     """Trains to the config's last step, or until it is asked to stop."""
     cli.reject([word for word in arguments if not word.startswith("--config.")], FLAGS)
     data = None if _DATA.value is None else cli.path(_DATA.value)
+    start_from = None if _START_FROM.value is None else cli.path(_START_FROM.value)
     chosen = config.TINY
     if _CONFIG.value is not None:
         chosen = config_flags.load(cli.path(_CONFIG.value))
@@ -83,19 +84,24 @@ def main(arguments: list[str]) -> int:
     ):
         with processes.primary_first():
             corpus_folder = mirror.fetched(data) if data else _write_etudes(run.path / "etudes")
-        return _train(run, chosen, corpus_folder, processes, stop_requested)
+        return _train(run, chosen, corpus_folder, start_from, processes, stop_requested)
 
 
 def _train(
-    run: Workdir, chosen: Config, data: Path, processes: Processes, stop_requested: StopRequest
+    run: Workdir,
+    chosen: Config,
+    data: Path,
+    start_from: Path | None,
+    processes: Processes,
+    stop_requested: StopRequest,
 ) -> int:
     from midijax import checkpoint  # JAX, after --help and bad flags
     from midijax.compilation import enable_compile_cache
     from midijax.training import Trainer
 
     enable_compile_cache()
-    start_from = checkpoint.load(cli.path(_START_FROM.value)) if _START_FROM.value else None
-    trainer = Trainer(run.path, chosen, data, run.send, start_from)
+    learned = checkpoint.load(start_from) if start_from else None
+    trainer = Trainer(run.path, chosen, data, run.send, learned)
     tell = print if processes.is_primary else _be_silent
     if processes.is_primary:
         workdir.describe(run.path, chosen)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from midijax import config, config_flags
 from midijax.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from midijax.controls import Controls
 from midijax.errors import UserError
 from midijax.events import NOTEBOOK, EventVocabulary
 
@@ -163,6 +164,7 @@ NAN, INF = float("nan"), float("inf")
         (DataConfig, {"batch_size": [0], "sequence_length": [0], "max_transpose": [-1, 128]}),
         (DataConfig, {"max_stretch": [-0.1, 0.91, NAN], "max_performances": [-1]}),
         (OptimizerConfig, {"name": ["adm"], "learning_rate": [0.0, -1.0, NAN, INF]}),
+        (DataConfig, {"control_dropout": [-0.1, 1.1, NAN]}),
         (OptimizerConfig, {"schedule": ["linear"], "warmup_steps": [-1]}),
         (OptimizerConfig, {"clip_norm": [-1.0, NAN, INF], "weight_decay": [-1.0, NAN, INF]}),
         (Config, {"num_steps": [0], "eval_every_steps": [0], "checkpoint_every_steps": [0]}),
@@ -210,3 +212,16 @@ def test_differences_name_the_field_and_both_values():
 
 def test_a_config_can_be_a_key():
     assert hash(Config()) == hash(Config())
+
+
+def test_names_are_given_with_commas_and_come_back_from_json():
+    told = config_flags.override(
+        config.TINY,
+        ["--config.controls.composers=Clara Schumann, Bach", "--config.controls.enabled=true"],
+    )
+    assert told.controls == Controls(True, ("Clara Schumann", "Bach"))
+    assert config.from_json(json.loads(json.dumps(config.to_json(told)))) == told
+    with pytest.raises(UserError, match="should be of type str but is 3"):
+        fields = config.to_json(told)
+        fields["controls"]["composers"] = ["Bach", 3]
+        config.from_json(fields)

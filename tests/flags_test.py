@@ -18,6 +18,7 @@ from midijax import (
     etudes,
     evaluate,
     explore,
+    export,
     prepare,
     sample,
     train,
@@ -30,6 +31,7 @@ COMMANDS = {
     "sample": sample,
     "evaluate": evaluate,
     "explore": explore,
+    "export": export,
 }
 OUTPUT_FOLDERS = [
     ("prepare", "output_dir"),
@@ -37,12 +39,15 @@ OUTPUT_FOLDERS = [
     ("train", "workdir"),
     ("sample", "output_dir"),
     ("explore", "plots_dir"),
+    ("export", "output_dir"),
 ]
 OUTPUT_FILES = [("evaluate", "json"), ("explore", "json")]
 INPUTS = [
     ("prepare", "input"),
     ("train", "data"),
     ("train", "config"),
+    ("train", "start_from"),
+    ("export", "workdir"),
     ("sample", "workdir"),
     ("sample", "primer"),
     ("evaluate", "workdir"),
@@ -52,6 +57,7 @@ CHOICES = [
     ("prepare", "dataset"),
     ("prepare", "runner"),
     ("sample", "include_primer"),
+    *(("sample", name) for name in ("notes_per_second", "pitch_classes", "loudness", "composer")),
     ("evaluate", "split"),
     *((command, "distributed") for command in ("train", "sample", "evaluate")),
     *((command, "coordinator_address") for command in ("train", "sample", "evaluate")),
@@ -91,6 +97,7 @@ def no_work(monkeypatch, tmp_path):
         (train, "_train"),
     ):
         monkeypatch.setattr(module, name, begin)
+    monkeypatch.setattr(config, "SHIPPED_WORKDIR", tmp_path)
     (tmp_path / "file").write_text("dear diary")
     (tmp_path / "x.mid").write_bytes(b"")
     (tmp_path / "loop").symlink_to("loop")
@@ -132,7 +139,7 @@ def config_fields(node=config.TINY, prefix="config."):
         value = getattr(node, field.name)
         if dataclasses.is_dataclass(value):
             yield from config_fields(value, f"{prefix}{field.name}.")
-        else:
+        elif not isinstance(value, tuple):  # of names, any will do
             yield prefix + field.name, value
 
 
@@ -220,6 +227,8 @@ def test_the_bounds_themselves_are_let_through(run_command, command, arguments):
         ("sample", ["--primer_seconds=3"], "--primer_seconds is of a primer"),
         ("sample", ["--noinclude_primer"], "--include_primer is of a primer"),
         ("sample", ["--include_primer"], "--include_primer is of a primer"),
+        ("sample", ["--guidance=2"], "--guidance is of what is asked"),
+        ("export", ["--workdir=x"], "--output_dir is missing"),
         ("evaluate", ["--data=x.mid", "--json=x.mid"], "--json=x.mid is what is to be read"),
         ("evaluate", ["--data=x.mid", "--json=./../*/x.mid"], "--json"),
         ("explore", ["x.mid", "--json=x.mid"], "--json=x.mid is what is to be read"),
@@ -234,7 +243,12 @@ def test_flags_that_contradict_each_other_are_told(refused, tmp_path, command, a
 
 def flag_for(command, flag, value):
     """The command line, with what else it takes for the flag to be looked at."""
-    also = {"cache_dir": ["--dataset=maestro-v3"], "primer": ["--primer_seconds=3"]}
+    also = {
+        "cache_dir": ["--dataset=maestro-v3"],
+        "primer": ["--primer_seconds=3"],
+        "output_dir": ["--workdir=x"] if command == "export" else [],
+        "workdir": ["--output_dir=new"] if command == "export" else [],
+    }
     return command, f"--{flag}={value}", *also.get(flag, [])
 
 

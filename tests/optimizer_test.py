@@ -25,6 +25,13 @@ def test_the_cosine_goes_down_to_a_tenth_at_the_last_step():
     np.testing.assert_allclose(cosine[-1], 0.05, rtol=1e-5)
 
 
+def test_the_trapezoid_stays_and_falls_to_nothing_in_the_last_fifth():
+    trapezoid = rates(schedule="trapezoid", warmup_steps=10)
+    np.testing.assert_allclose(trapezoid[:11], np.linspace(0, 0.5, 11), rtol=1e-6)
+    np.testing.assert_allclose(trapezoid[10:81], 0.5)
+    np.testing.assert_allclose(trapezoid[80:], np.linspace(0.5, 0, 21), atol=1e-7)
+
+
 def first_update(**fields):
     config = OptimizerConfig(learning_rate=0.1, schedule="constant", warmup_steps=0, **fields)
     transform = optimizer.optimizer(config, 10)

@@ -19,6 +19,7 @@ from midijax import (
     training,
 )
 from midijax.config import TINY, DataConfig, ModelConfig, OptimizerConfig
+from midijax.controls import Controls
 from midijax.corpus import Recording
 from midijax.errors import UserError
 from midijax.events import PAD
@@ -252,9 +253,9 @@ def test_a_gradient_too_long_to_measure_is_left_out(folder, tmp_path, monkeypatc
     plain = train_step.loss
 
     def steep(network, params, *batch):
-        nats = plain(network, params, *batch)
+        nats, carry = plain(network, params, *batch)
         slope = 1e25 * sum(leaf.sum() for leaf in jax.tree.leaves(params))
-        return nats + slope - jax.lax.stop_gradient(slope)
+        return nats + slope - jax.lax.stop_gradient(slope), carry
 
     monkeypatch.setattr(train_step, "loss", steep)
     with pytest.raises(UserError, match="the gradient norm inf"):
@@ -315,3 +316,49 @@ def test_a_batch_that_does_not_divide_over_the_devices_is_refused(folder, tmp_pa
     monkeypatch.setattr("jax.device_count", lambda: 3)
     with pytest.raises(UserError, match=r"batch_size=8 .*3 devices"):
         training.Trainer(tmp_path, SMALL, folder)
+
+
+FOLLOWING = dataclasses.replace(
+    SMALL,
+    model=ModelConfig(num_layers=2, hidden_size=16, dropout_rate=0.1, residual=True),
+    controls=Controls(enabled=True),
+    data=DataConfig(batch_size=8, sequence_length=32, carry_state=True),
+)
+
+
+def test_a_run_of_consecutive_windows_goes_on_with_the_state_of_each_row(folder, tmp_path):
+    training.Trainer(tmp_path / "whole", FOLLOWING, folder).run()
+
+    class StopAfterTwo(StopRequest):
+        def __init__(self):
+            self._steps = iter((False, False, True))
+
+        def __call__(self):
+            return next(self._steps)
+
+    trainer = training.Trainer(tmp_path / "parts", FOLLOWING, folder)
+    assert not trainer.run(StopAfterTwo())
+    trainer = training.Trainer(tmp_path / "parts", FOLLOWING, folder)
+    assert trainer.step == 2 and np.abs(np.asarray(trainer._state.carry)).sum() > 0
+    assert trainer.run()
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_a_run_starts_from_what_another_has_learned(folder, finished, tmp_path):
+    learned = checkpoint.load(finished)
+    trainer = training.Trainer(tmp_path, SMALL, folder, start_from=learned)
+    jax.tree.map(np.testing.assert_array_equal, trainer._state.params, learned.params)
+    assert trainer.step == 0
+    trainer.run()
+    assert losses(tmp_path)[1] < losses(finished)[1]
+    again = training.Trainer(tmp_path, SMALL, folder, start_from=learned)
+    assert again.is_finished
+
+
+def test_a_run_cannot_start_from_another_model(folder, finished, tmp_path):
+    with pytest.raises(UserError, match=r"model.residual: True here, False there.*set these"):
+        training.Trainer(tmp_path, FOLLOWING, folder, start_from=checkpoint.load(finished))
+    dtype = dataclasses.replace(
+        SMALL, model=dataclasses.replace(SMALL.model, dtype="bfloat16", dropout_rate=0.0)
+    )
+    training.Trainer(tmp_path, dtype, folder, start_from=checkpoint.load(finished))
