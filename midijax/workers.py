@@ -1,17 +1,20 @@
 """Processes to share work among, which end with the one that started them."""
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
 
 
 def new_pool(num_workers: int = 0) -> ProcessPoolExecutor:
-    """A pool of fresh processes; one per core if `num_workers` is 0."""
+    """A pool of fresh processes, deaf to Ctrl-C; one per core if `num_workers` is 0."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers or num_cores(), context, initializer=_begin)
+    pool = _Pool(num_workers or num_cores(), context, initializer=_begin)
     # Else an exit after two Ctrl-C waits for ever to hand work to processes that have ended.
     pool._call_queue.cancel_join_thread()  # type: ignore[attr-defined]
     return pool
@@ -22,9 +25,24 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Pool(ProcessPoolExecutor):
+    def submit(self, *args: Any, **kwargs: Any) -> Future:
+        with _ctrl_c_held_back():  # for the processes that begin here, from their first moment on
+            return super().submit(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C reaches this thread at the end of the block, and what is started in it never."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
 def _begin() -> None:
-    """Leaves Ctrl-C to the parent, and ends with it even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ends with the parent, even if that is killed."""
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
