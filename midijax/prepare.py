@@ -2,8 +2,9 @@
 
 It reads every .mid and .midi file of the folders and zip archives you name, leaves out what cannot
 be read (and says why) and what is there twice, sets some performances aside for validation, and
-writes the rest in a form that training reads fast. Stopped or killed, the same command goes on from
-what was finished: at most 256 files for each process are read again.
+writes the rest in a form that training reads fast. Ctrl-C and SIGTERM end it with exit code 75.
+Stopped or killed, the same command goes on from what was finished: at most 256 files for each
+process are read again.
 
   python -m midijax.prepare --input=my_recordings --output_dir=runs/data/mine
   python -m midijax.prepare --dataset=maestro-v3
@@ -19,7 +20,6 @@ result:
 import hashlib
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,7 @@ from midijax.errors import UserError
 from midijax.local_engine import LocalEngine
 from midijax.parts import Part, Reading
 from midijax.sources import Source
+from midijax.stopping import TRY_AGAIN, Stopped, StopRequest
 
 FLAGS = flags.FlagValues()
 _INPUT = flags.DEFINE_list(
@@ -119,8 +120,8 @@ class Engine(Protocol):
         """Writes the shards."""
 
 
-def main(arguments: list[str]) -> None:
-    """Prepares what the flags name."""
+def main(arguments: list[str]) -> int:
+    """Prepares what the flags name, or is asked to stop."""
     engine = _engine(arguments)
     if _DATASET.value and _INPUT.value:
         raise UserError("--input and --dataset exclude each other; give one of them")
@@ -137,16 +138,21 @@ def main(arguments: list[str]) -> None:
     if _DATASET.value:
         outputs.require_folder("cache_dir", cli.path(_CACHE_DIR.value))
     try:
-        with mirror.new_folder(output_dir, last=corpus.MANIFEST) as local:
+        with (
+            StopRequest() as stop_requested,
+            stop_requested.breaks_off(),
+            mirror.new_folder(output_dir, last=corpus.MANIFEST) as local,
+        ):
             manifest = _prepare(inputs, local, engine)
-    except KeyboardInterrupt:
-        print("What is finished is kept: the same command goes on from there.", file=sys.stderr)
-        raise
+    except Stopped:
+        print("Stopped; what is finished is kept: the same command goes on from there.")
+        return TRY_AGAIN
     print(summary(manifest))
     print(
         f"Written to {output_dir}; train on it: "
         f"python -m midijax.train --data={output_dir} --workdir=runs/{output_dir.name}"
     )
+    return 0
 
 
 def _engine(arguments: list[str]) -> Engine:

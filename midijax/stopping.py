@@ -1,4 +1,4 @@
-"""Ends long work between two steps when the user or the platform asks for it."""
+"""Ends long work when the user or the platform asks for it, so that it can go on later."""
 
 import contextlib
 import os
@@ -11,8 +11,11 @@ from typing import Any
 TRY_AGAIN = 75  # the exit code of a run that was asked to stop and can go on (EX_TEMPFAIL)
 
 
-class Stopped(Exception):
-    """Work that can be done again was broken off by a request to stop."""
+class Stopped(BaseException):
+    """Work that can be done again was broken off by a request to stop.
+
+    Like KeyboardInterrupt it is no failure, so that `except Exception` lets it pass.
+    """
 
 
 class StopRequest:

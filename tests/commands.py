@@ -10,10 +10,10 @@ def forget_flags(command):
 
 
 def run_prepare(*arguments):
-    """Runs midijax.prepare on one process; raises what it raises."""
+    """Runs midijax.prepare on one process; returns its exit code, raises what it raises."""
     forget_flags(prepare)
     prepare.FLAGS(["prepare", "--num_workers=1", *arguments])
-    prepare.main([])
+    return prepare.main([])
 
 
 def contents(folder):

@@ -31,6 +31,7 @@ from midijax.errors import UserError
 from midijax.parts import Reading
 from midijax.performance import NOTE_DTYPE, Performance
 from midijax.sources import Source
+from midijax.stopping import TRY_AGAIN
 
 
 def names(manifest, split):
@@ -267,7 +268,7 @@ def finished(work):
 
 def start(*arguments):
     command = [sys.executable, "-m", "midijax.prepare", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_killed_again_and_again_it_goes_on_and_ends_as_if_never_stopped(many, tmp_path):
@@ -288,7 +289,7 @@ def test_killed_again_and_again_it_goes_on_and_ends_as_if_never_stopped(many, tm
 
 
 def stop(*_):
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGTERM)
 
 
 def test_finished_shards_stay_as_they_are(many, tmp_path, monkeypatch):
@@ -300,8 +301,7 @@ def test_finished_shards_stay_as_they_are(many, tmp_path, monkeypatch):
         write(shard)
 
     monkeypatch.setattr(corpus.Shard, "write", write_two)
-    with pytest.raises(KeyboardInterrupt):
-        run_prepare(*arguments)
+    assert run_prepare(*arguments) == TRY_AGAIN
     before = finished(tmp_path / ".out.unfinished")
     shards = {name: kept for name, kept in before.items() if name.endswith(".array_record")}
     assert len(shards) == 2
@@ -320,9 +320,9 @@ def test_going_on_with_other_files_or_flags_gives_what_they_give(
     music, tmp_path, midi_bytes, monkeypatch
 ):
     arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(corpus, "_to_json", stop)
-        run_prepare(*arguments)
+        assert run_prepare(*arguments) == TRY_AGAIN
     (music / "text.mid").write_bytes(midi_bytes[9])
     (music / "table.csv").write_text("file,split\n0.mid,test\n")
     run_prepare(*arguments, "--seed=3")
@@ -339,9 +339,9 @@ def test_two_runs_do_not_write_the_same_folder(music, tmp_path, monkeypatch):
 
 def test_a_damaged_part_is_named(music, tmp_path, monkeypatch):
     arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(corpus, "_to_json", stop)
-        run_prepare(*arguments)
+        assert run_prepare(*arguments) == TRY_AGAIN
     (part,) = tmp_path.glob(".out.unfinished/parts/*.json")
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(UserError, match=f"'{re.escape(str(part))}' is damaged"):
@@ -350,19 +350,17 @@ def test_a_damaged_part_is_named(music, tmp_path, monkeypatch):
     run_prepare(*arguments)
 
 
-def test_ctrl_c_ends_it_in_two_lines_and_keeps_what_is_finished(many, tmp_path):
+@pytest.mark.parametrize("request_to_stop", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_keeps_what_is_finished(many, tmp_path, request_to_stop):
     out, work = tmp_path / "out" / "corpus", tmp_path / "out" / ".corpus.unfinished"
     with start(f"--input={many / 'music'}", f"--output_dir={out}", "--num_workers=1") as process:
         while not finished(work):
             time.sleep(0.001)
-        process.send_signal(signal.SIGINT)
-        errors = process.stderr.read()
-    assert process.returncode == 130
-    assert errors.splitlines()[-2:] == [
-        "What is finished is kept: the same command goes on from there.",
-        "midijax.prepare: stopped",
-    ]
-    assert "KeyboardInterrupt" not in errors
+        process.send_signal(request_to_stop)
+        output, errors = process.communicate()
+    assert process.returncode == TRY_AGAIN
+    assert output == "Stopped; what is finished is kept: the same command goes on from there.\n"
+    assert all(line.startswith("reading: ") for line in errors.splitlines())
     assert list(out.parent.iterdir()) == [work]
 
 

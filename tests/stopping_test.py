@@ -80,3 +80,11 @@ def test_outside_such_work_a_request_waits():
             pass
         signal.raise_signal(signal.SIGTERM)
         assert stop_requested()
+
+
+def test_no_handler_of_failures_takes_a_request_to_stop_for_one():
+    with StopRequest() as stop_requested, pytest.raises(Stopped), stop_requested.breaks_off():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception:
+            pytest.fail("taken for a failure")
