@@ -117,6 +117,11 @@ def divide(sources: Sequence[Source], folder: Path) -> list[Part]:
     ]
 
 
+def unused(parts: Sequence[Part], folder: Path) -> list[Path]:
+    """The finished parts in a folder that are not among these: other files, or changed since."""
+    return sorted({*folder.glob("*.json")} - {part.path for part in parts})
+
+
 def _hash(sources: Sequence[Source]) -> str:
     description = [__version__, *((source.name, source.written_at) for source in sources)]
     return hashlib.sha256(json.dumps(description).encode()).hexdigest()[:16]

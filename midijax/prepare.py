@@ -20,6 +20,7 @@ result:
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,7 +181,9 @@ def _prepare(inputs: list[Path], output_dir: Path, engine: Engine) -> Manifest:
         if _DATASET.value:
             inputs = [_download()]
         gathered = collection.Collection()
-        for reading in _read_files(inputs, work / "parts", engine) if inputs else _compose():
+        divided = parts.divide(_find(inputs), work / "parts")
+        _tell_of_unused(divided, work / "parts")
+        for reading in _read(divided, engine) if inputs else _compose():
             gathered.add(reading)
         recordings = gathered.by_split(_SEED.value, _VALIDATION_FRACTION.value)
         if any(recordings.values()):
@@ -212,12 +215,23 @@ def _download() -> Path:
     return download.fetch(url, cli.path(_CACHE_DIR.value) / Path(url).name, sha256, max_bytes)
 
 
-def _read_files(inputs: list[Path], folder: Path, engine: Engine) -> Iterator[Reading]:
+def _find(inputs: list[Path]) -> list[Source]:
     places = [mirror.fetched(path) for path in inputs]
     if _RUNNER.value:  # whose workers may stand in other folders
         places = [place.absolute() for place in places]
-    found: list[Source] = [source for place in places for source in sources.find(place)]
-    divided = parts.divide(found, folder)
+    return [source for place in places for source in sources.find(place)]
+
+
+def _tell_of_unused(divided: Sequence[Part], folder: Path) -> None:
+    if unused := parts.unused(divided, folder):
+        print(
+            f"'{folder}' holds finished parts ({len(unused):,}) of other files, or of these before "
+            "they changed: they are not used, and go when this run is finished",
+            file=sys.stderr,
+        )
+
+
+def _read(divided: Sequence[Part], engine: Engine) -> Iterator[Reading]:
     engine.read(divided)
     for part in divided:
         yield from part.readings()

@@ -330,6 +330,31 @@ def test_going_on_with_other_files_or_flags_gives_what_they_give(
     assert contents(tmp_path / "out") == contents(tmp_path / "new")
 
 
+def test_what_was_finished_of_other_files_is_not_dropped_without_a_word(
+    many, music, tmp_path, monkeypatch, capsys
+):
+    def prepare(folder, *arguments):
+        code = run_prepare(f"--input={folder}", f"--output_dir={tmp_path / 'out'}", *arguments)
+        told = [line for line in capsys.readouterr().err.splitlines() if "not used" in line]
+        return code, told
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus, "_to_json", stop)
+        assert prepare(many / "music") == (TRY_AGAIN, [])
+        assert prepare(many / "music", "--seed=3") == (TRY_AGAIN, [])
+        folder = tmp_path / ".out.unfinished" / "parts"
+        line = (
+            f"'{folder}' holds finished parts (4) of other files, or of these before they changed"
+        )
+        code, told = prepare(music)
+        assert code == TRY_AGAIN
+        assert told == [f"{line}: they are not used, and go when this run is finished"]
+    monkeypatch.setattr(parts.Part, "write", lambda *_: pytest.fail("read again"))
+    code, told = prepare(many / "music")
+    assert code == 0 and "finished parts (1)" in told[0]
+    assert contents(tmp_path / "out") == contents(many / "out")
+
+
 def test_two_runs_do_not_write_the_same_folder(music, tmp_path, monkeypatch):
     arguments = [f"--input={music}", f"--output_dir={tmp_path / 'out'}"]
     with atomic.workspace(tmp_path / "out"), pytest.raises(UserError, match="by another run"):
