@@ -30,6 +30,7 @@ from absl import flags
 from midijax import (
     __version__,
     atomic,
+    cache,
     cli,
     collection,
     config,
@@ -100,7 +101,10 @@ _RUNNER = flags.DEFINE_string(
     flag_values=FLAGS,
 )
 _CACHE_DIR = flags.DEFINE_string(
-    "cache_dir", "~/.cache/midijax", "Where downloads are kept.", flag_values=FLAGS
+    "cache_dir",
+    None,
+    "Where downloads are kept; if not given, $XDG_CACHE_HOME/midijax or ~/.cache/midijax.",
+    flag_values=FLAGS,
 )
 
 MAESTRO_V3 = (
@@ -137,7 +141,7 @@ def main(arguments: list[str]) -> int:
     outputs.require_outside("output_dir", output_dir, inputs)
     outputs.require_folder("output_dir", output_dir)
     if _DATASET.value:
-        outputs.require_folder("cache_dir", cli.path(_CACHE_DIR.value))
+        outputs.require_folder("cache_dir", _cache_dir())
     try:
         with (
             StopRequest() as stop_requested,
@@ -212,7 +216,16 @@ def _default_name(inputs: list[Path]) -> str:
 
 def _download() -> Path:
     url, sha256, max_bytes = MAESTRO_V3
-    return download.fetch(url, cli.path(_CACHE_DIR.value) / Path(url).name, sha256, max_bytes)
+    return download.fetch(url, _cache_dir() / Path(url).name, sha256, max_bytes)
+
+
+def _cache_dir() -> Path:
+    if _CACHE_DIR.value is not None:
+        return cli.path(_CACHE_DIR.value)
+    try:
+        return cache.folder()
+    except RuntimeError as error:
+        raise UserError("there is no home folder; name one by --cache_dir") from error
 
 
 def _find(inputs: list[Path]) -> list[Source]:

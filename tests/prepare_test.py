@@ -17,6 +17,7 @@ from commands import contents, run_prepare
 
 from midijax import (
     atomic,
+    cache,
     collection,
     corpus,
     download,
@@ -427,6 +428,26 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, midi_bytes):
     with pytest.raises(UserError, match="'x\\.mid' does not exist"):
         run_prepare("--dataset=maestro-v3", "--cache_dir=~/cache", "--output_dir=~/other")
     assert fetched == [tmp_path / "cache" / "maestro-v3.0.0-midi.zip"]
+
+
+def test_downloads_are_kept_in_the_users_cache_folder(tmp_path, monkeypatch):
+    def fetch(url, path, *_):
+        raise UserError(f"to {path.parent}")
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    arguments = ["--dataset=maestro-v3", f"--output_dir={tmp_path / 'out'}"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable, folder in (("", ".cache/midijax"), (f"{tmp_path}/xdg", "xdg/midijax")):
+        monkeypatch.setenv("XDG_CACHE_HOME", variable)
+        with pytest.raises(UserError, match=f"^to {tmp_path / folder}$"):
+            run_prepare(*arguments)
+
+    def no_home():
+        raise RuntimeError
+
+    monkeypatch.setattr(cache, "folder", no_home)
+    with pytest.raises(UserError, match="no home folder; name one by --cache_dir"):
+        run_prepare(*arguments)
 
 
 def test_what_cannot_be_prepared_is_told_and_leaves_nothing(tmp_path):
