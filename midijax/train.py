@@ -52,8 +52,9 @@ _CONFIG = flags.DEFINE_string(
 _PROFILE_STEPS = flags.DEFINE_integer(
     "profile_steps",
     0,
-    "Trace this many steps into the folder `profile` of the workdir, soon after the start: its "
-    "perfetto_trace.json.gz opens in ui.perfetto.dev, its .xplane.pb in XProf.",
+    "Trace this many steps, soon after the start, into a folder named after the time, in "
+    "`profile/plugins/profile` of the workdir: its perfetto_trace.json.gz opens in "
+    "ui.perfetto.dev, its .xplane.pb in XProf.",
     lower_bound=0,
     upper_bound=10_000,
     flag_values=FLAGS,

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from midijax import train
 from midijax.profiling import UNTRACED_DISPATCHES, Profile
 
 work = jax.jit(lambda x: jnp.tanh(x @ x))
@@ -22,13 +23,15 @@ def written(folder, num_steps, dispatches, steps_per_dispatch=1):
 
 def test_traces_the_steps_asked_for_and_perfetto_can_read_them(tmp_path):
     assert written(tmp_path, num_steps=3, dispatches=8) == [UNTRACED_DISPATCHES + 3]
-    (trace,) = tmp_path.rglob("perfetto_trace.json.gz")
+    place = "plugins/profile"
+    assert f"`profile/{place}`" in train.FLAGS["profile_steps"].help
+    (trace,) = tmp_path.glob(f"{place}/*/perfetto_trace.json.gz")
     names = {
         event.get("name")
         for event in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     }
     assert any("jit" in str(name) or "dot" in str(name) for name in names)
-    assert list(tmp_path.rglob("*.xplane.pb"))
+    assert list(trace.parent.glob("*.xplane.pb"))
 
 
 @pytest.mark.parametrize(("num_steps", "steps_per_dispatch"), [(4, 4), (5, 4)])
