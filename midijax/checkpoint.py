@@ -84,21 +84,31 @@ def sound(folder: Path, except_under: str = "") -> list[Path]:
 
     The others are named on standard error.
     """
-    intact, damaged = [], []
+    intact, damaged = examine(folder, except_under)
+    for sentence in damaged.values():
+        print(f"{sentence}; it is passed over", file=sys.stderr)
+    return intact
+
+
+def examine(folder: Path, except_under: str = "") -> tuple[list[Path], dict[Path, str]]:
+    """The checkpoints whose files are as they were saved, the latest first, and the others.
+
+    Of each of those a sentence says what is wrong. UserError if only such are there.
+    """
+    intact, damaged = [], {}
     for step in steps(folder):
         path = folder / str(step)
         try:
             checksums.verify(path, except_under)
             intact.append(path)
         except Damage as damage:
-            damaged.append(f"the checkpoint '{path}' is damaged: {damage}")
-    if not intact:
+            damaged[path] = f"the checkpoint '{path}' is damaged: {damage}"
+    if damaged and not intact:
         raise UserError(
-            f"{damaged[0]}; no other there is sound: put a copy back, or take another --workdir"
+            f"{next(iter(damaged.values()))}; no other there is sound: put a copy back, or take "
+            "another --workdir"
         )
-    for sentence in damaged:
-        print(f"{sentence}; it is passed over", file=sys.stderr)
-    return intact
+    return intact, damaged
 
 
 def steps(folder: Path) -> list[int]:

@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import os
 import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +57,25 @@ class Checkpoints:
         """Opens (or makes) the workdir's checkpoint folder.
 
         Damaged checkpoints are named on standard error and moved to the workdir's folder
-        `damaged`; raises UserError if only such are there.
+        `damaged`. Raises UserError if only such are there, or if the run there has another config
+        or trains on other data; then nothing is moved.
         """
         self.config = config
         self.corpus = corpus
         self._folder = checkpoint.folder_of(workdir)
         self._saving = checkpoint.saving_note(self._folder)
         self._replaced = self._folder.with_name(".replaced")  # one that is saved again
-        self._manager = self._open() if jax.process_index() == 0 else None
+        is_primary = jax.process_index() == 0
+        run: dict[str, Any] | None = None
+        damaged: dict[Path, str] = {}
+        if is_primary:
+            self._remove_unfinished()
+            sound, damaged = checkpoint.examine(self._folder)
+            run = checkpoint.read_run(sound[0]) if sound else None
+        if run := distributed.from_primary(run):
+            self._check_same_run(run)
+        _set_aside(damaged)
+        self._manager = self._open() if is_primary else None
         step = self._manager.latest_step() if self._manager else None
         self._latest_step = distributed.from_primary(step or 0)
 
@@ -108,14 +121,13 @@ class Checkpoints:
         """The latest checkpoint, or None if nothing is saved yet.
 
         `like` says the shapes and shardings wanted.
-        Raises UserError if the run there has another config or trains on other data.
+        Raises UserError if it cannot be read, or is a model to play.
         """
         step = self._latest_step
         if step == 0:
             return None
         path = self._folder / str(step)
         run = distributed.from_primary(checkpoint.read_run(path) if self._manager else None)
-        self._check_same_run(run)
         if run["position"] is None:
             raise UserError(
                 f"{self._folder} holds a model to play and no run to go on with; to start from it, "
@@ -145,8 +157,6 @@ class Checkpoints:
             self._manager.close()
 
     def _open(self) -> ocp.CheckpointManager:
-        self._remove_unfinished()
-        _set_damaged_aside(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         return ocp.CheckpointManager(
             self._folder,
@@ -215,16 +225,15 @@ def _check_room(folder: Path, arrays: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _set_damaged_aside(folder: Path) -> None:
-    steps = checkpoint.steps(folder)
-    sound = checkpoint.sound(folder) if steps else []
-    for step in steps:
-        if folder / str(step) not in sound:
-            aside = folder.with_name("damaged") / str(step)
-            while aside.exists():  # of an earlier time, to be kept too
-                aside = aside.with_name(f"{aside.name}-again")
-            aside.parent.mkdir(exist_ok=True)
-            (folder / str(step)).rename(aside)
+def _set_aside(damaged: Mapping[Path, str]) -> None:
+    """Moves checkpoints to the workdir's folder `damaged`, and tells of each the sentence."""
+    for path, sentence in damaged.items():
+        aside = path.parent.with_name("damaged") / path.name
+        while aside.exists():  # of an earlier time, to be kept too
+            aside = aside.with_name(f"{aside.name}-again")
+        aside.parent.mkdir(exist_ok=True)
+        path.rename(aside)
+        print(f"{sentence}; it is moved to '{aside}'", file=sys.stderr)
 
 
 _BEST = policies.BestN(

@@ -158,6 +158,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_passed_over(tmp_path, capsy
     assert_same(restored.state.params, params(1))
     sentence = capsys.readouterr().err
     assert f"{tmp_path}/checkpoints/2' is damaged: its file" in sentence
+    assert sentence.endswith(f"; it is moved to '{tmp_path}/damaged/2'\n")
     assert sentence.count("\n") == 1 and (name in sentence or name == checksums.NAME)
     save(tmp_path, 2)
     damage(tmp_path / "checkpoints" / "2" / "run" / "metadata")
@@ -227,6 +228,17 @@ def test_refuses_to_go_on_with_other_data(tmp_path):
     save(tmp_path, 1)
     with pytest.raises(UserError, match="other data"):
         restore(tmp_path, corpus="another")
+
+
+def test_a_run_that_is_refused_moves_nothing(tmp_path, capsys):
+    save(tmp_path, 1, 2)
+    flip_a_bit(tmp_path / "checkpoints" / "2" / "run" / "metadata")
+    with pytest.raises(UserError, match="another config"):
+        restore(tmp_path, config=dataclasses.replace(CONFIG, seed=7))
+    with pytest.raises(UserError, match="other data"):
+        restore(tmp_path, corpus="another")
+    assert kept(tmp_path) == {"1", "2"}
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("folder", ["", "checkpoints"])
