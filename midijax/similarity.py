@@ -1,0 +1,125 @@
+"""How like a set of performances is to real ones: overlapping area, Kullback-Leibler divergence.
+
+Each statistic is compared in two ways. By the values themselves, each performance counting alike:
+whether notes are as long, as loud, as dense in all as in real music. And by distances, after Yang &
+Lerch 2018 (On the evaluation of generative models in music): whether a performance and a real one
+differ as much as two real ones do, each taken as one figure.
+
+The first is the sounder, and is what settings are chosen by: the second does not see that all
+performances are the same piece, nor that every note is as loud as the next, nor that notes are
+twice as long, where real ones differ more than that. But only the second sees whether performances
+keep to a key each, as all keys together have every pitch class.
+
+N and R performances, D figures of each, K bins.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import entropy, gaussian_kde
+
+from midijax.errors import UserError
+from midijax.statistics import STATISTICS, Measures, features, mean_histogram
+
+FEWEST_REAL = 4  # performances, for their distances to have a distribution
+CEILING_DRAWS = 10
+GRID_POINTS = 512
+TAIL = 3.0  # bandwidths that a density is followed beyond its outermost sample
+LEAST_SHARE = 1e-6  # of a bin or a grid point in a divergence: of none the logarithm is infinite
+
+
+class Likeness(NamedTuple):
+    """What two distributions have in common.
+
+    Attributes:
+      overlapping_area: the integral of the lower of the two densities: 1 if they are the same.
+      kl_divergence: from the real one to the other, in nats: 0 if they are the same.
+    """
+
+    overlapping_area: float
+    kl_divergence: float
+
+
+class Comparison(NamedTuple):
+    """How like a statistic is to that of real performances."""
+
+    values: Likeness
+    distances: Likeness
+
+
+def compare(measures: Sequence[Measures], real: Sequence[Measures]) -> dict[str, Comparison]:
+    """Compares every statistic in which real performances differ.
+
+    Raises UserError where performances hold too few notes to be measured at all.
+    """
+    compared = {}
+    for name, statistic in STATISTICS.items():
+        features_NxD, real_RxD = features(measures, name), features(real, name)
+        if not len(features_NxD):
+            raise UserError(
+                f"the music holds too few notes for '{statistic.title}' to be measured; "
+                "train longer, or raise --temperature"
+            )
+        if len(real_RxD) < FEWEST_REAL or not np.ptp(pdist(real_RxD)):
+            continue
+        values = of_histograms(mean_histogram(measures, name), mean_histogram(real, name))
+        compared[name] = Comparison(values, of_distances(features_NxD, real_RxD))
+    return compared
+
+
+def ceiling(
+    others: Sequence[Measures], real: Sequence[Measures], count: int, seed: int
+) -> list[dict[str, Comparison]]:
+    """Compares CEILING_DRAWS draws of `count` other real performances, or of all if fewer."""
+    rng = np.random.default_rng(seed)
+    draws = [rng.permutation(len(others))[:count] for _ in range(CEILING_DRAWS)]
+    return [compare([others[index] for index in draw], real) for draw in draws]
+
+
+def mean_area(compared: dict[str, Comparison]) -> float:
+    """The overlapping area of the values, averaged over the statistics."""
+    return float(np.mean([of.values.overlapping_area for of in compared.values()]))
+
+
+def summary(
+    compared: dict[str, Comparison], ceilings: Sequence[dict[str, Comparison]]
+) -> dict[str, Any]:
+    """As JSON: each statistic in both ways, and beside it mean and lowest of the ceilings'."""
+    table: dict[str, Any] = {}
+    for name, comparison in compared.items():
+        table[name] = {}
+        for way, likeness in comparison._asdict().items():
+            drawn = np.array([getattr(ceiling[name], way) for ceiling in ceilings])
+            table[name][way] = likeness._asdict() | {
+                "ceiling": Likeness(*drawn.mean(axis=0).tolist())._asdict(),
+                "lowest_ceiling": float(drawn[:, 0].min()),
+            }
+    return table
+
+
+def of_distances(features_NxD: np.ndarray, real_RxD: np.ndarray) -> Likeness:
+    """Of the distances between performances and real ones to those between real ones.
+
+    Distances are Euclidean, of all pairs; their densities are estimated by Gaussian kernels, the
+    width by Scott's rule. There must be real performances that differ.
+    """
+    within, between = pdist(real_RxD), cdist(features_NxD, real_RxD).ravel()
+    grid = _grid(within, between)
+    return of_histograms(gaussian_kde(between)(grid), gaussian_kde(within)(grid))
+
+
+def of_histograms(other_K: np.ndarray, real_K: np.ndarray) -> Likeness:
+    """Of two histograms over the same bins, neither of them empty."""
+    other_K, real_K = other_K / other_K.sum(), real_K / real_K.sum()
+    divergence = entropy(*(np.maximum(share_K, LEAST_SHARE) for share_K in (real_K, other_K)))
+    return Likeness(float(np.minimum(other_K, real_K).sum()), float(divergence))
+
+
+def _grid(*samples: np.ndarray) -> np.ndarray:
+    """Points that cover every sample's density."""
+    tails = [TAIL * sample.std() * len(sample) ** -0.2 for sample in samples]
+    pairs = list(zip(samples, tails, strict=True))
+    low, high = min(s.min() - tail for s, tail in pairs), max(s.max() + tail for s, tail in pairs)
+    return np.linspace(low, high, GRID_POINTS)
