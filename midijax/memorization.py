@@ -35,7 +35,7 @@ class Match:
     transposed: int = 0
 
 
-class Corpus:
+class Passages:
     """The notes of many performances in one line, in which passages are looked up.
 
     A passage is pitch intervals from note to note of a `note_line`, in which a chord goes from its
@@ -47,14 +47,20 @@ class Corpus:
     def __init__(self, performances: Iterable[tuple[str, Performance]]):
         """Takes names and performances without pedal; keeps 27 bytes a note."""
         lines = [(name, note_line(performance)) for name, performance in performances]
-        self._names = [name for name, line in lines if len(line)]
+        lines = [(name, line) for name, line in lines if len(line)]
+        self._names = [name for name, _ in lines]
         self._pitches = np.concatenate([line["pitch"] for _, line in lines])
         self._onsets = np.concatenate([line["onset"] for _, line in lines])
-        ends = np.cumsum([len(line) for _, line in lines if len(line)])
+        ends = np.cumsum([len(line) for _, line in lines])
         self._firsts = ends - np.diff(ends, prepend=0)
         self._intervals = _intervals(self._pitches)
         self._intervals[ends[:-1] - 1] = _BREAK
         self._hashes = _Hashes(self._intervals)
+
+    @property
+    def num_notes(self) -> int:
+        """How many notes they are in."""
+        return len(self._pitches)
 
     def longest_matches(self, performances: Sequence[Performance]) -> list[Match]:
         """The longest match of each performance without pedal; of several, any."""
@@ -77,9 +83,10 @@ class Corpus:
         passages = [search.hashes.of_passages(length) for search in searches]
         known, places = self._places(length, np.unique(np.concatenate(passages)))
         for search, hashes in zip(searches, passages, strict=True):
-            common, first, index = np.intersect1d(hashes, known, return_indices=True)
-            pairs = zip(first.tolist(), places[index].tolist(), strict=True)
-            search.narrow(length, next((pair for pair in pairs if self._is(search, length, *pair)), None))
+            _, here, index = np.intersect1d(hashes, known, return_indices=True)
+            pairs = zip(here.tolist(), places[index].tolist(), strict=True)
+            same = (pair for pair in pairs if self._is_same(search, length, *pair))
+            search.narrow(length, next(same, None))
 
     def _places(self, length: int, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of the wanted hashes that passages here have, sorted, and a place of each."""
@@ -92,7 +99,7 @@ class Corpus:
         known, first = np.unique(hashes[places], return_index=True)
         return known, places[first]
 
-    def _is(self, search: "_Search", length: int, here: int, there: int) -> bool:
+    def _is_same(self, search: "_Search", length: int, here: int, there: int) -> bool:
         passage = search.intervals[here : here + length]
         return np.array_equal(passage, self._intervals[there : there + length])
 
