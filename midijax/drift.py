@@ -27,7 +27,10 @@ def _figures(performances: Sequence[Ends], name: str) -> np.ndarray:
     """The figure of first and last part, (performances, 2); NaN where there is none."""
     statistic = STATISTICS[name]
     return np.array(
-        [[statistic.natural(float(part.features[name][0])) for part in ends] for ends in performances]
+        [
+            [statistic.natural(float(part.features[name][0])) for part in ends]
+            for ends in performances
+        ]
     )
 
 

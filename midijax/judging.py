@@ -1,7 +1,7 @@
 """A model judged by what it plays: generated performances against real ones."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from midijax import corpus, drift, progress, repetition, similarity
 from midijax.checkpoint import Loaded
+from midijax.config import Config
 from midijax.errors import UserError, require
-from midijax.events import EventVocabulary
 from midijax.generate import Length, generate
 from midijax.memorization import Match, Passages
 from midijax.note_line import note_line
 from midijax.performance import Performance
 from midijax.sampling import SamplingSettings
-from midijax.statistics import STATISTICS, Measures, excerpt, mean_histogram, measure
+from midijax.statistics import STATISTICS, excerpt, mean_histogram, measure
 
 BATCH_SIZE = 32  # performances played at once
 QUANTILES = {"p5": 5, "median": 50, "p95": 95, "highest": 100}
@@ -83,21 +83,27 @@ def judge(loaded: Loaded, folder: Path, split: str, plan: Plan) -> Judgement:
     Raises UserError for a corpus without training split, with too few or too short performances,
     and for a model that plays next to nothing.
     """
-    vocabulary = loaded.config.vocabulary
-    held_out = performances(folder, split)
-    real = excerpts(held_out, vocabulary, plan.seconds, plan.seed)
+    held_out, training = performances(folder, split), performances(folder, "train")
+    real = excerpts(held_out, loaded.config, plan.seconds, plan.seed)
     require_enough(real, plan.seconds, split)
-    training = performances(folder, "train")
-    others = excerpts(training, vocabulary, plan.seconds, plan.seed)
-    long = excerpts(held_out, vocabulary, plan.drift_seconds, plan.seed) if plan.drift_seconds else []
-    has_drift = len(long) >= similarity.FEWEST_REAL
+    others = excerpts(training, loaded.config, plan.seconds, plan.seed)
+    require_enough(others, plan.seconds, "train")
+    has_drift, long = False, []
+    if plan.drift_seconds:
+        long = excerpts(held_out, loaded.config, plan.drift_seconds, plan.seed)
+        has_drift = len(long) >= similarity.FEWEST_REAL
     played = play(loaded, plan, plan.drift_seconds if has_drift else plan.seconds)
     generated = [excerpt(performance, 0, plan.seconds) for performance in played]
     heard = [one.performance for one in real]
     return Judgement(
         {
             "plan": dataclasses.asdict(plan),
-            "real": {"excerpts": len(real), "ceiling_excerpts": len(others), "long": len(long)},
+            "real": {
+                "excerpts": len(real),
+                "from_beginning": loaded.config.data.carry_state,
+                "ceiling_excerpts": len(others),
+                "long": len(long),
+            },
             "statistics": _statistics(generated, heard, [one.performance for one in others], plan),
             "repetition": _repetition(generated, heard),
             "drift": _drift(played, [one.performance for one in long], plan) if has_drift else None,
@@ -111,26 +117,27 @@ def judge(loaded: Loaded, folder: Path, split: str, plan: Plan) -> Judgement:
 def performances(folder: Path, split: str) -> list[tuple[str, Performance]]:
     """Names and performances of a split, the pedal folded in."""
     records = corpus.open_split(folder, split)
-    bar = progress.bar(records, desc=f"reading the {split} split", unit=" performances", leave=False)
+    bar = progress.bar(
+        records, desc=f"reading the {split} split", unit=" performances", leave=False
+    )
     return [(name, music.apply_sustain()) for name, music in map(corpus.unpack, bar)]
 
 
 def excerpts(
-    performances: Sequence[tuple[str, Performance]],
-    vocabulary: EventVocabulary,
-    seconds: float,
-    seed: int,
+    performances: Sequence[tuple[str, Performance]], config: Config, seconds: float, seed: int
 ) -> list[Excerpt]:
-    """From each performance that is long enough an excerpt, from a second drawn by chance.
+    """From each performance that is long enough an excerpt like what the model plays.
 
-    It has gone through the vocabulary, so that time and loudness are as coarse as in what is
-    generated. Generated music begins anywhere in a piece, as the model is trained on passages.
+    It goes through the vocabulary, and is as coarse in time and loudness. It is the performance's
+    beginning if the model was trained on whole performances (`carry_state`), which it begins like
+    them; else it begins at any second, drawn by chance, as the model's windows did.
     """
-    rng = np.random.default_rng(seed)
+    vocabulary, rng = config.vocabulary, np.random.default_rng(seed)
     chosen = []
     for name, performance in performances:
         if performance.duration >= seconds:
-            start = int(rng.integers(0, performance.duration - seconds, endpoint=True))
+            drawn = int(rng.integers(0, int(performance.duration - seconds), endpoint=True))
+            start = 0 if config.data.carry_state else drawn
             events = vocabulary.encode(excerpt(performance, start, seconds))
             chosen.append(Excerpt(name, start, vocabulary.decode(events)))
     return chosen

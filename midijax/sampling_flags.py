@@ -1,6 +1,6 @@
 """How events are drawn, as flags of the commands that let a model play."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -45,4 +45,5 @@ def settings(flag_values: flags.FlagValues) -> "SamplingSettings":
     """The settings asked for; UserError for a value out of its range."""
     from midijax.sampling import SamplingSettings  # JAX, after --help and bad flags
 
-    return SamplingSettings(**{name: flag_values[name].value for name in NAMES})
+    values: dict[str, Any] = {name: flag_values[name].value for name in NAMES}
+    return SamplingSettings(**values)
