@@ -220,7 +220,8 @@ def _judge(loaded: "Loaded", data: Path, plan: "Plan") -> "Judgement":
             "--num_generated holds what is played against the training split of a prepared corpus "
             "and against another; give --data as midijax.prepare made it, and no --split=train"
         )
-    return judging.judge(loaded, folder, _SPLIT.value, plan)
+    reference = judging.read(folder, _SPLIT.value, loaded.config, plan)
+    return judging.judge(loaded, reference, plan)
 
 
 def _tell(figures: dict[str, Any], judgement: "Judgement", report_dir: Path | None) -> None:

@@ -1,7 +1,8 @@
 """A model judged by what it plays: generated performances against real ones."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from midijax.memorization import Match, Passages
 from midijax.note_line import note_line
 from midijax.performance import Performance
 from midijax.sampling import SamplingSettings
-from midijax.statistics import STATISTICS, excerpt, mean_histogram, measure
+from midijax.statistics import STATISTICS, Measures, excerpt, mean_histogram, measure
 
 BATCH_SIZE = 32  # performances played at once
 QUANTILES = {"p5": 5, "median": 50, "p95": 95, "highest": 100}
@@ -59,6 +60,27 @@ class Excerpt(NamedTuple):
     performance: Performance
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """Real performances to hold generated ones against.
+
+    Attributes:
+      real: an excerpt of each performance of a split that is as long as what is compared.
+      long: longer ones, for drift; empty where it is not looked at, or too few are as long.
+      from_beginning: whether excerpts are beginnings; see `excerpts`.
+      measures: of `real`.
+      ceilings: how like to those draws from the training split are.
+      passages: of the whole training split.
+    """
+
+    real: list[Excerpt]
+    long: list[Excerpt]
+    from_beginning: bool
+    measures: list[Measures]
+    ceilings: list[similarity.Compared]
+    passages: Passages
+
+
 class Judgement(NamedTuple):
     """What comes of it.
 
@@ -73,45 +95,64 @@ class Judgement(NamedTuple):
     real: list[Excerpt]
 
 
-def judge(loaded: Loaded, folder: Path, split: str, plan: Plan) -> Judgement:
-    """Lets a model play, and compares with a split of a prepared corpus and its training split.
+def read(folder: Path, split: str, config: Config, plan: Plan) -> Reference:
+    """Reads what a plan needs from a prepared corpus: a split, and its training split.
 
-    The figures: how like `statistics` are to those of the split, the training split's performances
-    being the ceiling; `repetition` and `memorization` beside the split's own; and `drift`, None
-    where it is not measured.
-
-    Raises UserError for a corpus without training split, with too few or too short performances,
-    and for a model that plays next to nothing.
+    Raises UserError for a corpus without one of them, or with too few or too short performances.
     """
     held_out, training = performances(folder, split), performances(folder, "train")
-    real = excerpts(held_out, loaded.config, plan.seconds, plan.seed)
-    require_enough(real, plan.seconds, split)
-    others = excerpts(training, loaded.config, plan.seconds, plan.seed)
-    require_enough(others, plan.seconds, "train")
-    has_drift, long = False, []
-    if plan.drift_seconds:
-        long = excerpts(held_out, loaded.config, plan.drift_seconds, plan.seed)
-        has_drift = len(long) >= similarity.FEWEST_REAL
-    played = play(loaded, plan, plan.drift_seconds if has_drift else plan.seconds)
-    generated = [excerpt(performance, 0, plan.seconds) for performance in played]
-    heard = [one.performance for one in real]
-    return Judgement(
-        {
-            "plan": dataclasses.asdict(plan),
-            "real": {
-                "excerpts": len(real),
-                "from_beginning": loaded.config.data.carry_state,
-                "ceiling_excerpts": len(others),
-                "long": len(long),
-            },
-            "statistics": _statistics(generated, heard, [one.performance for one in others], plan),
-            "repetition": _repetition(generated, heard),
-            "drift": _drift(played, [one.performance for one in long], plan) if has_drift else None,
-            "memorization": _memorization(generated, real, Passages(training)),
-        },
-        generated,
-        real,
+    real = excerpts(held_out, config, plan.seconds, plan.seed)
+    others = excerpts(training, config, plan.seconds, plan.seed)
+    for name, group in ((split, real), ("train", others)):
+        if len(group) < similarity.FEWEST_REAL:
+            raise UserError(
+                f"of the {name} split of '{folder}' {len(group)} performances last "
+                f"{plan.seconds:g} seconds, {similarity.FEWEST_REAL} are needed; "
+                "give a shorter --generated_seconds"
+            )
+    drifting = plan.drift_seconds > 0
+    long = excerpts(held_out, config, plan.drift_seconds, plan.seed) if drifting else []
+    measures, other_measures = (_measure(_heard(group), plan) for group in (real, others))
+    return Reference(
+        real=real,
+        long=long if len(long) >= similarity.FEWEST_REAL else [],
+        from_beginning=config.data.carry_state,
+        measures=measures,
+        ceilings=similarity.ceilings(other_measures, measures, plan.count, plan.seed),
+        passages=Passages(training),
     )
+
+
+def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
+    """Lets a model play, and compares.
+
+    The figures: how like `statistics` are to real ones, real performances of the training split
+    being the ceiling; `mean_overlapping_area`, of their values, to choose settings by;
+    `repetition` and `memorization` beside those of real performances; and `drift`, None where it
+    is not looked at.
+
+    Raises UserError for a model that plays next to nothing.
+    """
+    played = play(loaded, plan, plan.drift_seconds if reference.long else plan.seconds)
+    generated = [excerpt(performance, 0, plan.seconds) for performance in played]
+    measures = _measure(generated, plan)
+    compared = similarity.compare(measures, reference.measures)
+    figures = {
+        "plan": dataclasses.asdict(plan),
+        "real": {
+            "performances": len(reference.real),
+            "long_performances": len(reference.long),
+            "from_beginning": reference.from_beginning,
+        },
+        "mean_overlapping_area": _mean_area(compared, reference.ceilings),
+        "statistics": _statistics(
+            similarity.summary(compared, reference.ceilings), measures, reference.measures
+        ),
+        "repetition": _repetition(generated, _heard(reference.real)),
+        "drift": _drift(played, _heard(reference.long), plan) if reference.long else None,
+        "memorization": _memorization(generated, reference),
+    }
+    return Judgement(figures, generated, reference.real)
 
 
 def performances(folder: Path, split: str) -> list[tuple[str, Performance]]:
@@ -143,15 +184,6 @@ def excerpts(
     return chosen
 
 
-def require_enough(real: Sequence[Excerpt], seconds: float, split: str) -> None:
-    """Raises UserError if there is too little to compare with."""
-    if len(real) < similarity.FEWEST_REAL:
-        raise UserError(
-            f"{len(real)} performances of the {split} split last {seconds:g} seconds, and "
-            f"{similarity.FEWEST_REAL} are needed; give a shorter --generated_seconds"
-        )
-
-
 def play(loaded: Loaded, plan: Plan, seconds: float) -> list[Performance]:
     """The performances of a plan, those of `midijax.sample` with its seed and the ones after it.
 
@@ -173,45 +205,57 @@ def play(loaded: Loaded, plan: Plan, seconds: float) -> list[Performance]:
     return played
 
 
+def _heard(group: Sequence[Excerpt]) -> list[Performance]:
+    return [one.performance for one in group]
+
+
+def _measure(group: Sequence[Performance], plan: Plan) -> list[Measures]:
+    return [measure(performance, plan.seconds) for performance in group]
+
+
+def _mean_area(
+    compared: similarity.Compared, ceilings: Sequence[similarity.Compared]
+) -> dict[str, float]:
+    """Over all statistics, and what draws of real performances have on average, and deviate."""
+    areas = [similarity.mean_area(ceiling) for ceiling in ceilings]
+    return {
+        "generated": similarity.mean_area(compared),
+        "ceiling": float(np.mean(areas)),
+        "ceiling_deviation": float(np.std(areas, ddof=1)),
+    }
+
+
 def _statistics(
-    generated: list[Performance], real: list[Performance], others: list[Performance], plan: Plan
+    likenesses: dict[str, Any], measures: list[Measures], real: list[Measures]
 ) -> dict[str, Any]:
-    measured, measured_real, measured_others = (
-        [measure(performance, plan.seconds) for performance in group]
-        for group in (generated, real, others)
-    )
-    compared = similarity.compare(measured, measured_real)
-    ceilings = similarity.ceiling(measured_others, measured_real, plan.count, plan.seed)
     return {
         name: {
             "title": STATISTICS[name].title,
             **likeness,
             "edges": STATISTICS[name].edges.tolist(),
-            "histogram": mean_histogram(measured, name).tolist(),
-            "real_histogram": mean_histogram(measured_real, name).tolist(),
+            "histogram": mean_histogram(measures, name).tolist(),
+            "real_histogram": mean_histogram(real, name).tolist(),
         }
-        for name, likeness in similarity.summary(compared, ceilings).items()
+        for name, likeness in likenesses.items()
     }
 
 
 def _repetition(generated: list[Performance], real: list[Performance]) -> dict[str, Any]:
-    lines, real_lines = (
+    groups = [
         [note_line(performance)["pitch"] for performance in group] for group in (generated, real)
-    )
+    ]
+
+    def compare(figure: Callable[[np.ndarray], float]) -> dict[str, Any]:
+        return against(*([figure(pitches) for pitches in group] for group in groups))
+
     shares = {
-        f"repeated_{length}_note_share": against(
-            *(
-                [repetition.repeated_share(pitches, length) for pitches in group]
-                for group in (lines, real_lines)
-            )
+        f"repeated_{length}_note_share": compare(
+            functools.partial(repetition.repeated_share, length=length)
         )
         for length in repetition.NGRAM_NOTES
     }
-    loops = (
-        [repetition.longest_loop(pitches).num_notes for pitches in group]
-        for group in (lines, real_lines)
-    )
-    return shares | {"longest_loop_notes": against(*loops)}
+    loops = compare(lambda pitches: repetition.longest_loop(pitches).num_notes)
+    return {**shares, "longest_loop_notes": loops}
 
 
 def _drift(played: list[Performance], real: list[Performance], plan: Plan) -> dict[str, Any]:
@@ -226,17 +270,16 @@ def _ends(performance: Performance, plan: Plan) -> drift.Ends:
     return first, last
 
 
-def _memorization(
-    generated: list[Performance], real: list[Excerpt], passages: Passages
-) -> dict[str, Any]:
-    matches = passages.longest_matches([*generated, *(one.performance for one in real)])
+def _memorization(generated: list[Performance], reference: Reference) -> dict[str, Any]:
+    passages, real = reference.passages, reference.real
+    matches = passages.longest_matches([*generated, *_heard(real)])
     ours, theirs = matches[: len(generated)], matches[len(generated) :]
     return {
-        "longest_match_notes": against(
-            [match.notes for match in ours], [match.notes for match in theirs]
-        ),
         "training_notes": passages.num_notes,
-        "longest": _longest(ours, [str(number) for number in range(len(ours))]),
+        "longest_match_notes": against(
+            *([match.notes for match in group] for group in (ours, theirs))
+        ),
+        "longest": _longest(ours, [f"{number}" for number in range(len(ours))]),
         "real_longest": _longest(theirs, [one.name for one in real]),
     }
 
@@ -247,11 +290,13 @@ def _longest(matches: Sequence[Match], names: Sequence[str]) -> dict[str, Any]:
 
 
 def against(generated: Sequence[float], real: Sequence[float]) -> dict[str, Any]:
-    """Quantiles of both, and the share of the generated above 19 of 20 real ones."""
+    """Quantiles of both, and the shares of the generated within and above nine of ten real ones."""
+    values, (low, high) = np.asarray(generated), np.percentile(real, drift.SPREAD)
     return {
         "generated": _quantiles(generated),
         "real": _quantiles(real),
-        "above_real_p95": float((np.asarray(generated) > np.percentile(real, 95)).mean()),
+        "within": float(((values >= low) & (values <= high)).mean()),
+        "above": float((values > high).mean()),
     }
 
 

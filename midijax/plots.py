@@ -123,12 +123,14 @@ class Panel(NamedTuple):
       label: what the bins are of.
       edges: their bounds, (bins + 1,); a logarithmic axis where they grow.
       shares, real_shares: what each bin holds, (bins,), each adding up to 1.
+      names: of the bins, if they have any.
     """
 
     label: str
     edges: np.ndarray
     shares: np.ndarray
     real_shares: np.ndarray
+    names: Sequence[str] = ()
 
 
 def comparison(panels: Sequence[Panel], path: str | os.PathLike[str], title: str = "") -> None:
@@ -179,6 +181,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.stairs(100 * panel.shares, panel.edges, color=BAR_COLOUR, linewidth=1.6, label="generated")
     if not np.allclose(np.diff(panel.edges), panel.edges[1] - panel.edges[0]):
         _grow(axes)
+    if panel.names:
+        axes.set_xticks((panel.edges[:-1] + panel.edges[1:]) / 2, panel.names)
     axes.set_xlim(panel.edges[0], panel.edges[-1])
     axes.set_xlabel(panel.label)
     axes.set_ylabel("%")

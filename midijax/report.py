@@ -11,6 +11,7 @@ import numpy as np
 from midijax import atomic, midi, mirror, plots, report_tables
 from midijax.errors import UserError
 from midijax.judging import Judgement
+from midijax.survey_table import PITCH_NAMES
 
 PAGE = "report.md"
 NUM_ROLLS = 3
@@ -53,9 +54,9 @@ def _heading(figures: Mapping[str, Any]) -> str:
     )
     begins = "beginnings" if real["from_beginning"] else "excerpts"
     return (
-        f"# How {Path(figures['checkpoint']).parts[-3]} plays, after {figures['step']:,} steps\n\n"
+        f"# How the model plays after {figures['step']:,} steps\n\n"
         f"{plan['count']} performances of {plan['seconds']:g} seconds, generated with seed "
-        f"{plan['seed']} ({settings}), are held against the {begins} of {real['excerpts']} "
+        f"{plan['seed']} ({settings}), are held against the {begins} of {real['performances']} "
         f"performances of the {figures['split']} split, as long, one of each, with the pedal "
         "folded into the notes and in the vocabulary's steps."
     )
@@ -112,9 +113,13 @@ def _rolls(folder: Path, judgement: Judgement, plan: Mapping[str, Any]) -> str:
 def _likeness(folder: Path, statistics: Mapping[str, Any]) -> str:
     panels = [
         plots.Panel(
-            of["title"], *(np.array(of[key]) for key in ("edges", "histogram", "real_histogram"))
+            label=of["title"],
+            edges=np.array(of["edges"]),
+            shares=np.array(of["histogram"]),
+            real_shares=np.array(of["real_histogram"]),
+            names=PITCH_NAMES if name == "pitch_class" else (),
         )
-        for of in statistics.values()
+        for name, of in statistics.items()
     ]
     plots.comparison(panels, folder / "statistics.png")
     picture = "![Distributions, generated over real](statistics.png)"

@@ -49,7 +49,10 @@ class Comparison(NamedTuple):
     distances: Likeness
 
 
-def compare(measures: Sequence[Measures], real: Sequence[Measures]) -> dict[str, Comparison]:
+Compared = dict[str, Comparison]  # by the names of STATISTICS
+
+
+def compare(measures: Sequence[Measures], real: Sequence[Measures]) -> Compared:
     """Compares every statistic in which real performances differ.
 
     Raises UserError where performances hold too few notes to be measured at all.
@@ -69,32 +72,30 @@ def compare(measures: Sequence[Measures], real: Sequence[Measures]) -> dict[str,
     return compared
 
 
-def ceiling(
+def ceilings(
     others: Sequence[Measures], real: Sequence[Measures], count: int, seed: int
-) -> list[dict[str, Comparison]]:
+) -> list[Compared]:
     """Compares CEILING_DRAWS draws of `count` other real performances, or of all if fewer."""
     rng = np.random.default_rng(seed)
     draws = [rng.permutation(len(others))[:count] for _ in range(CEILING_DRAWS)]
     return [compare([others[index] for index in draw], real) for draw in draws]
 
 
-def mean_area(compared: dict[str, Comparison]) -> float:
+def mean_area(compared: Compared) -> float:
     """The overlapping area of the values, averaged over the statistics."""
     return float(np.mean([of.values.overlapping_area for of in compared.values()]))
 
 
-def summary(
-    compared: dict[str, Comparison], ceilings: Sequence[dict[str, Comparison]]
-) -> dict[str, Any]:
-    """As JSON: each statistic in both ways, and beside it mean and lowest of the ceilings'."""
+def summary(compared: Compared, drawn: Sequence[Compared]) -> dict[str, Any]:
+    """As JSON: each statistic in both ways, and beside it the `drawn` ceilings' mean."""
     table: dict[str, Any] = {}
     for name, comparison in compared.items():
         table[name] = {}
         for way, likeness in comparison._asdict().items():
-            drawn = np.array([getattr(ceiling[name], way) for ceiling in ceilings])
-            table[name][way] = likeness._asdict() | {
-                "ceiling": Likeness(*drawn.mean(axis=0).tolist())._asdict(),
-                "lowest_ceiling": float(drawn[:, 0].min()),
+            ceiling = np.mean([getattr(one[name], way) for one in drawn], axis=0)
+            table[name][way] = {
+                **likeness._asdict(),
+                "ceiling": Likeness(*ceiling.tolist())._asdict(),
             }
     return table
 
