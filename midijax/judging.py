@@ -106,8 +106,8 @@ def read(folder: Path, split: str, config: Config, plan: Plan) -> Reference:
     for name, group in ((split, real), ("train", others)):
         if len(group) < similarity.FEWEST_REAL:
             raise UserError(
-                f"of the {name} split of '{folder}' {len(group)} performances last "
-                f"{plan.seconds:g} seconds, {similarity.FEWEST_REAL} are needed; "
+                f"only {len(group)} performances of the {name} split of '{folder}' last "
+                f"{plan.seconds:g} seconds, where {similarity.FEWEST_REAL} are needed; "
                 "give a shorter --generated_seconds"
             )
     drifting = plan.drift_seconds > 0
@@ -130,8 +130,6 @@ def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
     being the ceiling; `mean_overlapping_area`, of their values, to choose settings by;
     `repetition` and `memorization` beside those of real performances; and `drift`, None where it
     is not looked at.
-
-    Raises UserError for a model that plays next to nothing.
     """
     played = play(loaded, plan, plan.drift_seconds if reference.long else plan.seconds)
     generated = [excerpt(performance, 0, plan.seconds) for performance in played]

@@ -155,7 +155,7 @@ class _Hashes:
 
     def of_passages(self, length: int) -> np.ndarray:
         """The hash of each passage of so many numbers, uint64."""
-        sums = self._sums[length:] - self._sums[: len(self._sums) - length]
+        sums = self._sums[length:] - self._sums[: max(0, len(self._sums) - length)]
         return sums * self._inverse_powers[: len(sums)]
 
 

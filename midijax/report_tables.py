@@ -181,6 +181,8 @@ def _against_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _match(match: Figures) -> str:
+    if not match["notes"]:
+        return "none"
     return (
         f"{match['notes']} notes, at {match['seconds']:.1f} s in `{match['performance']}`, as at "
         f"{match['source_seconds']:.1f} s in `{match['source']}`, "

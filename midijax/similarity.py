@@ -13,21 +13,23 @@ keep to a key each, as all keys together have every pitch class.
 N and R performances, D figures of each, K bins.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import cdist, pdist
-from scipy.stats import entropy, gaussian_kde
+from scipy.stats import entropy
 
-from midijax.errors import UserError
 from midijax.statistics import STATISTICS, Measures, features, mean_histogram
 
 FEWEST_REAL = 4  # performances, for their distances to have a distribution
-CEILING_DRAWS = 10
-GRID_POINTS = 512
-TAIL = 3.0  # bandwidths that a density is followed beyond its outermost sample
-LEAST_SHARE = 1e-6  # of a bin or a grid point in a divergence: of none the logarithm is infinite
+CEILING_DRAWS = 20
+GRID_BINS = 1024
+TAIL = 4.0  # bandwidths that a density is followed beyond its outermost sample
+LEAST_SHARE = 1e-6  # of a bin in a divergence: of none the logarithm is infinite
 
 
 class Likeness(NamedTuple):
@@ -40,6 +42,9 @@ class Likeness(NamedTuple):
 
     overlapping_area: float
     kl_divergence: float
+
+
+UNLIKE = Likeness(0.0, -math.log(LEAST_SHARE))
 
 
 class Comparison(NamedTuple):
@@ -55,17 +60,15 @@ Compared = dict[str, Comparison]  # by the names of STATISTICS
 def compare(measures: Sequence[Measures], real: Sequence[Measures]) -> Compared:
     """Compares every statistic in which real performances differ.
 
-    Raises UserError where performances hold too few notes to be measured at all.
+    Music with too few notes for a statistic to be measured has nothing in common with any other.
     """
     compared = {}
-    for name, statistic in STATISTICS.items():
+    for name in STATISTICS:
         features_NxD, real_RxD = features(measures, name), features(real, name)
-        if not len(features_NxD):
-            raise UserError(
-                f"the music holds too few notes for '{statistic.title}' to be measured; "
-                "train longer, or raise --temperature"
-            )
         if len(real_RxD) < FEWEST_REAL or not np.ptp(pdist(real_RxD)):
+            continue
+        if not len(features_NxD):
+            compared[name] = Comparison(UNLIKE, UNLIKE)
             continue
         values = of_histograms(mean_histogram(measures, name), mean_histogram(real, name))
         compared[name] = Comparison(values, of_distances(features_NxD, real_RxD))
@@ -106,9 +109,18 @@ def of_distances(features_NxD: np.ndarray, real_RxD: np.ndarray) -> Likeness:
     Distances are Euclidean, of all pairs; their densities are estimated by Gaussian kernels, the
     width by Scott's rule. There must be real performances that differ.
     """
-    within, between = pdist(real_RxD), cdist(features_NxD, real_RxD).ravel()
-    grid = _grid(within, between)
-    return of_histograms(gaussian_kde(between)(grid), gaussian_kde(within)(grid))
+    samples = cdist(features_NxD, real_RxD).ravel(), pdist(real_RxD)
+    widths = [sample.std() * len(sample) ** -0.2 for sample in samples]
+    low = min(sample.min() - TAIL * width for sample, width in zip(samples, widths, strict=True))
+    high = max(sample.max() + TAIL * width for sample, width in zip(samples, widths, strict=True))
+    grid = np.linspace(low, high, GRID_BINS + 1)
+    return of_histograms(*map(functools.partial(_density, grid), samples, widths))
+
+
+def _density(grid: np.ndarray, sample: np.ndarray, width: float) -> np.ndarray:
+    """A kernel estimate on a grid, (bins,), each value moved to the middle of its bin."""
+    counts = np.histogram(sample, grid)[0].astype(float)
+    return gaussian_filter1d(counts, max(1.0, width / (grid[1] - grid[0])), truncate=TAIL)
 
 
 def of_histograms(other_K: np.ndarray, real_K: np.ndarray) -> Likeness:
@@ -116,11 +128,3 @@ def of_histograms(other_K: np.ndarray, real_K: np.ndarray) -> Likeness:
     other_K, real_K = other_K / other_K.sum(), real_K / real_K.sum()
     divergence = entropy(*(np.maximum(share_K, LEAST_SHARE) for share_K in (real_K, other_K)))
     return Likeness(float(np.minimum(other_K, real_K).sum()), float(divergence))
-
-
-def _grid(*samples: np.ndarray) -> np.ndarray:
-    """Points that cover every sample's density."""
-    tails = [TAIL * sample.std() * len(sample) ** -0.2 for sample in samples]
-    pairs = list(zip(samples, tails, strict=True))
-    low, high = min(s.min() - tail for s, tail in pairs), max(s.max() + tail for s, tail in pairs)
-    return np.linspace(low, high, GRID_POINTS)

@@ -87,9 +87,13 @@ def features(measures: Sequence[Measures], name: str) -> np.ndarray:
 
 
 def mean_histogram(measures: Sequence[Measures], name: str) -> np.ndarray:
-    """A statistic's histogram, each performance counting alike, however many notes it has."""
+    """A statistic's histogram, each performance counting alike, however many notes it has.
+
+    Empty if no performance has any values.
+    """
     rows = np.stack([one.histograms[name] for one in measures])
-    return rows[~np.isnan(rows).any(axis=1)].mean(axis=0)
+    rows = rows[~np.isnan(rows).any(axis=1)]
+    return rows.sum(axis=0) / max(1, len(rows))
 
 
 def excerpt(performance: Performance, start: float, seconds: float) -> Performance:

@@ -123,3 +123,35 @@ def test_growing_bins_get_a_logarithmic_axis(tmp_path):
     middle_row = imread(path)[HISTOGRAM_HEIGHT // 2, :, :3]
     filled = (np.abs(middle_row - HISTOGRAM_COLOUR).max(axis=1) < 0.04).mean()
     assert 0.5 < filled < 0.67  # two bars of three; on a linear axis the last would fill it
+
+
+def test_distributions_are_drawn_over_real_ones(tmp_path):
+    path, same = tmp_path / "panels.png", tmp_path / "same.png"
+    edges, half = np.arange(5.0), np.array([0.5, 0.5, 0, 0])
+    panel = plots.Panel("pitch", edges, half[::-1], half, names=("C", "D", "E", "F"))
+    growing = plots.Panel("seconds", np.geomspace(0.01, 10, 5), half, half)
+    plots.comparison([panel] * 3 + [growing], path)
+    plots.comparison([panel] * 3 + [growing], same)
+    assert path.read_bytes() == same.read_bytes()
+    rows = round(plots.COMPARISON_ROW_INCHES * plots.DOTS_PER_INCH)
+    assert imread(path).shape[:2] == (2 * rows, WIDTH)
+    columns = np.flatnonzero(
+        (
+            np.abs(imread(path)[:rows, : WIDTH // 3, :3] - to_rgb(plots.REAL_COLOUR)).max(2) < 0.04
+        ).sum(0)
+        > 20
+    )
+    line = np.flatnonzero(
+        (np.abs(imread(path)[:rows, : WIDTH // 3, :3] - HISTOGRAM_COLOUR).max(2) < 0.04).sum(0) > 20
+    )
+    assert columns.mean() < line.mean()  # real ones in the lower half, the others in the upper
+
+
+def test_curves_are_drawn_by_name(tmp_path):
+    path = tmp_path / "curves.png"
+    steps = np.array([0, 500, 1000])
+    lines = {"training": (steps, np.array([6.0, 4, 3])), "validation": (steps, steps / 500 + 2)}
+    plots.curves(lines, path, label="nats per event")
+    assert all(count_pixels(path, to_rgb(colour)) > 50 for colour in plots.LINE_COLOURS[:2])
+    plots.curves({"training": lines["training"]}, path, label="nats per event")
+    assert count_pixels(path, to_rgb(plots.LINE_COLOURS[1])) == 0
