@@ -11,9 +11,8 @@ def note_line(performance: Performance) -> np.ndarray:
     """The notes in order of onset, those of a chord from the lowest to the highest (NOTE_DTYPE).
 
     No two players, and no two playings, strike a chord in the same order. A note belongs to the
-    chord of the note before it if it is struck at most CHORD_STEPS later, both rounded to 10 ms.
-    How far apart notes are otherwise, how long and how loud they are, is not looked at where lines
-    are compared by their pitches.
+    chord of the note before it if it is struck at most CHORD_STEPS later, both rounded to 10 ms. So
+    at another speed a note may leave its chord, and what follows no longer be the same line.
     """
     notes = performance.notes
     steps = np.floor(notes["onset"] * 100 + 0.5)

@@ -99,9 +99,9 @@ def repetition(figures: Figures) -> str:
     rows = [_against(title, figures[name], form) for name, (title, form) in _REPETITION.items()]
     return (
         "How much of a performance has been played before in it, and the longest stretch that is "
-        "one passage played again and again (a trill is one of two notes). *Within* is the share "
-        f"of generated performances between the {SPREAD[0]}th and {SPREAD[1]}th percentile of "
-        "real ones, *above* the share beyond.\n\n" + _against_table(rows)
+        "one passage played again and again (a trill is one of two notes). *Below* is the share of "
+        "generated performances below the median of real ones, *above* the share above their 95th "
+        "percentile; of real ones these are half and a twentieth.\n\n" + _against_table(rows)
     )
 
 
@@ -171,12 +171,12 @@ def _against(title: str, of: Figures, form: str) -> list[str]:
         f"{of[group]['median']:{form}} ({of[group]['p95']:{form}}; {of[group]['highest']:{form}})"
         for group in ("real", "generated")
     ]
-    return [title, *cells, f"{of['within']:.0%}", f"{of['above']:.0%}"]
+    return [title, *cells, f"{of['below_median']:.0%}", f"{of['above_p95']:.0%}"]
 
 
 def _against_table(rows: Sequence[Sequence[str]]) -> str:
     middle = "median (95th percentile; highest)"
-    header = ["", f"real, {middle}", f"generated, {middle}", "within", "above"]
+    header = ["", f"real, {middle}", f"generated, {middle}", "below", "above"]
     return table(header, rows)
 
 

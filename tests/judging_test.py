@@ -185,8 +185,9 @@ def test_figures_against_real_ones():
     assert figures["generated"] == pytest.approx(
         {"p5": 1.6, "median": 17.5, "p95": 38.5, "highest": 40}
     )
-    assert (figures["within"], figures["above"]) == (0.5, 0.5)
-    assert judging.against([0], list(range(21)))["within"] == 0
+    assert (figures["below_median"], figures["above_p95"]) == (0.5, 0.5)
+    of_real = judging.against(list(range(21)), list(range(21)))
+    assert (of_real["below_median"], of_real["above_p95"]) == pytest.approx((10 / 21, 1 / 21))
 
 
 @pytest.mark.parametrize(
