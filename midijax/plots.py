@@ -1,8 +1,9 @@
-"""Pictures of performances: the piano roll, and histograms of pitch, velocity and timing."""
+"""Pictures of performances and of training: piano rolls, histograms, learning curves."""
 
 import os
 import warnings
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,9 +30,12 @@ ROLL_MARGINS = {
     "hspace": 0.05,
 }
 HISTOGRAM_INCHES = (6.4, 3.6)
+COMPARISON_COLUMNS, COMPARISON_ROW_INCHES = 3, 2.2
+MOST_MARKERS = 50  # of a curve
 
 INK, FAINT, BLACK_KEY_ROW = "#33333d", "#dcdce4", "#f3f3f7"
 BAR_COLOUR, PEDAL_COLOUR = "#5b4b9a", "#a9a6bd"
+REAL_COLOUR, LINE_COLOURS = "#f3c9a0", ("#a9a6bd", "#5b4b9a", "#cf3f6b")
 VELOCITY_COLOURS = LinearSegmentedColormap.from_list(
     "velocity",
     [(0, "#f9d57e"), (0.3, "#f3945e"), (0.5, "#cf3f6b"), (0.7, "#6f2a86"), (1, "#150c3a")],
@@ -96,8 +100,7 @@ def histogram(
     if pitches:
         _name_octaves(axes.xaxis)
     elif not np.allclose(np.diff(edges), edges[1] - edges[0]):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        _grow(axes)
     filled = np.flatnonzero(counts)
     if len(filled):
         axes.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
@@ -108,6 +111,88 @@ def histogram(
     axes.set_axisbelow(True)
     _colour_ink(axes)
     _save(figure, axes, path, title)
+
+
+Line = tuple[np.ndarray, np.ndarray]  # steps and values
+
+
+class Panel(NamedTuple):
+    """A distribution beside that of real performances.
+
+    Attributes:
+      label: what the bins are of.
+      edges: their bounds, (bins + 1,); a logarithmic axis where they grow.
+      shares, real_shares: what each bin holds, (bins,), each adding up to 1.
+      names: of the bins, if they have any.
+    """
+
+    label: str
+    edges: np.ndarray
+    shares: np.ndarray
+    real_shares: np.ndarray
+    names: Sequence[str] = ()
+
+
+def comparison(panels: Sequence[Panel], path: str | os.PathLike[str], title: str = "") -> None:
+    """Draws distributions, three in a row, over those of real performances, as a PNG."""
+    rows = -(-len(panels) // COMPARISON_COLUMNS)
+    inches = ROLL_INCHES[0], COMPARISON_ROW_INCHES * rows
+    figure = Figure(figsize=inches, dpi=DOTS_PER_INCH, layout="constrained")
+    grid = figure.subplots(rows, COMPARISON_COLUMNS, squeeze=False).ravel()
+    for axes, panel in zip(grid, panels, strict=False):
+        _draw_panel(axes, panel)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    grid[0].legend(frameon=False, labelcolor=INK, fontsize=9)
+    _save(figure, grid[0], path, title)
+
+
+def curves(
+    lines: Mapping[str, Line],
+    path: str | os.PathLike[str],
+    *,
+    label: str,
+    title: str = "",
+) -> None:
+    """Draws values over training steps, a line for each name, as a PNG.
+
+    Args:
+      lines: steps and values by name; of few values each is marked.
+      path: the PNG to write.
+      label: what the values are, with their unit.
+      title: a line above the picture.
+    """
+    figure = Figure(figsize=HISTOGRAM_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    for colour, (name, (steps, values)) in zip(LINE_COLOURS, lines.items(), strict=False):
+        marker = "o" if len(steps) <= MOST_MARKERS else ""
+        axes.plot(steps, values, label=name, color=colour, marker=marker, markersize=3)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    axes.set_xlabel("steps")
+    axes.set_ylabel(label)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    _colour_ink(axes)
+    _save(figure, axes, path, title)
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    axes.stairs(100 * panel.real_shares, panel.edges, fill=True, color=REAL_COLOUR, label="real")
+    axes.stairs(100 * panel.shares, panel.edges, color=BAR_COLOUR, linewidth=1.6, label="generated")
+    if not np.allclose(np.diff(panel.edges), panel.edges[1] - panel.edges[0]):
+        _grow(axes)
+    if panel.names:
+        axes.set_xticks((panel.edges[:-1] + panel.edges[1:]) / 2, panel.names)
+    axes.set_xlim(panel.edges[0], panel.edges[-1])
+    axes.set_xlabel(panel.label)
+    axes.set_ylabel("%")
+    _colour_ink(axes)
+
+
+def _grow(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _draw_notes(axes: Axes, performance: Performance, end: float) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from midijax import cli, config, control_flags, distributed, outputs
+from midijax import cli, config, control_flags, distributed, outputs, sampling_flags
 from midijax.controls import Wishes
 from midijax.errors import UserError, require
 
@@ -71,30 +71,7 @@ _SEED = flags.DEFINE_integer(
     upper_bound=config.MAX_SEED,
     flag_values=FLAGS,
 )
-_TEMPERATURE = flags.DEFINE_float(
-    "temperature",
-    1.0,
-    "Below 1 the music is more cautious, above 1 wilder; 0 always takes the likeliest event.",
-    flag_values=FLAGS,
-)
-_TOP_K = flags.DEFINE_integer(
-    "top_k", 0, "Choose only among this many of the likeliest events; 0: all.", flag_values=FLAGS
-)
-_TOP_P = flags.DEFINE_float(
-    "top_p",
-    1.0,
-    "Choose only among the likeliest events that together have this probability; 1: all.",
-    flag_values=FLAGS,
-)
-_MIN_P = flags.DEFINE_float(
-    "min_p",
-    0.0,
-    "Leave out events less likely than this share of the likeliest one; 0: none.",
-    flag_values=FLAGS,
-)
-_MAX_NOTE_SECONDS = flags.DEFINE_float(
-    "max_note_seconds", 10.0, "Release every note after this time.", flag_values=FLAGS
-)
+sampling_flags.define_flags(FLAGS)
 _PRIMER = flags.DEFINE_string("primer", None, "A MIDI file to go on from.", flag_values=FLAGS)
 _PRIMER_SECONDS = flags.DEFINE_float(
     "primer_seconds",
@@ -126,21 +103,13 @@ def main(arguments: list[str]) -> None:
 def _play(seed: int, wishes: Wishes, folder: Path) -> None:
     from midijax import checkpoint, playing  # JAX and Matplotlib, after --help and bad flags
     from midijax.compilation import enable_compile_cache
-    from midijax.sampling import SamplingSettings
 
     enable_compile_cache()
-    settings = SamplingSettings(
-        temperature=_TEMPERATURE.value,
-        top_k=_TOP_K.value,
-        top_p=_TOP_P.value,
-        min_p=_MIN_P.value,
-        max_note_seconds=_MAX_NOTE_SECONDS.value,
-    )
     request = playing.Request(
         seed=seed,
         seconds=_seconds(),
         num_events=_NUM_EVENTS.value,
-        settings=settings,
+        settings=sampling_flags.settings(FLAGS),
         wishes=wishes,
         primer=None if _PRIMER.value is None else cli.path(_PRIMER.value),
         primer_seconds=_PRIMER_SECONDS.value,

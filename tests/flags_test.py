@@ -38,6 +38,7 @@ OUTPUT_FOLDERS = [
     ("prepare", "cache_dir"),
     ("train", "workdir"),
     ("sample", "output_dir"),
+    ("evaluate", "report_dir"),
     ("explore", "plots_dir"),
     ("export", "output_dir"),
 ]
@@ -179,10 +180,15 @@ def test_every_number_is_bounded(refused, command, flag):
         ("sample", "max_note_seconds", 3601),
         ("sample", "primer_seconds", 0),
         ("evaluate", "batch_size", 0),
+        ("evaluate", "num_generated", 10_001),
+        ("evaluate", "generated_seconds", 0.9),
+        ("evaluate", "drift_seconds", 119),
+        ("evaluate", "drift_seconds", 3601),
+        ("evaluate", "seed", 2**32 - 10_000),
     ],
 )
 def test_a_number_just_out_of_its_range_is_refused(refused, command, flag, value):
-    assert flag in refused(command, f"--{flag}={value}")
+    assert flag in refused(*flag_for(command, flag, value))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +207,8 @@ def test_a_number_just_out_of_its_range_is_refused(refused, command, flag, value
         ("evaluate", ["--max_performances=0", "--max_events=0", "--batch_size=1"]),
         ("evaluate", ["--json=new/deep/scores.json"]),
         ("evaluate", ["--json=file"]),
+        ("evaluate", ["--num_generated=1", "--drift_seconds=120", "--report_dir=new/report"]),
+        ("evaluate", ["--num_generated=10000", "--drift_seconds=0", "--generated_seconds=3600"]),
         ("explore", []),
         ("explore", ["x.mid", "--json=file"]),
         ("explore", ["--json=new/figures.json", "--plots_dir=new/plots"]),
@@ -231,6 +239,8 @@ def test_the_bounds_themselves_are_let_through(run_command, command, arguments):
         ("export", ["--workdir=x"], "--output_dir is missing"),
         ("evaluate", ["--data=x.mid", "--json=x.mid"], "--json=x.mid is what is to be read"),
         ("evaluate", ["--data=x.mid", "--json=./../*/x.mid"], "--json"),
+        ("evaluate", ["--report_dir=new"], "--report_dir is of generated music"),
+        ("evaluate", ["--temperature=1"], "--temperature is of generated music"),
         ("explore", ["x.mid", "--json=x.mid"], "--json=x.mid is what is to be read"),
         ("explore", ["x.mid", "--json=a", "--plots_dir=a"], "in the way of --plots_dir"),
         ("explore", ["x.mid", "--json=a", "--plots_dir=a/b"], "in the way of --plots_dir"),
@@ -248,6 +258,8 @@ def flag_for(command, flag, value):
         "primer": ["--primer_seconds=3"],
         "output_dir": ["--workdir=x"] if command == "export" else [],
         "workdir": ["--output_dir=new"] if command == "export" else [],
+        "report_dir": ["--num_generated=1"],
+        "drift_seconds": ["--num_generated=1"],
     }
     return command, f"--{flag}={value}", *also.get(flag, [])
 

@@ -123,3 +123,31 @@ def test_growing_bins_get_a_logarithmic_axis(tmp_path):
     middle_row = imread(path)[HISTOGRAM_HEIGHT // 2, :, :3]
     filled = (np.abs(middle_row - HISTOGRAM_COLOUR).max(axis=1) < 0.04).mean()
     assert 0.5 < filled < 0.67  # two bars of three; on a linear axis the last would fill it
+
+
+def test_distributions_are_drawn_over_real_ones(tmp_path):
+    path, same = tmp_path / "panels.png", tmp_path / "same.png"
+    edges, half = np.arange(5.0), np.array([0.5, 0.5, 0, 0])
+    panel = plots.Panel("pitch", edges, half[::-1], half, names=("C", "D", "E", "F"))
+    growing = plots.Panel("seconds", np.geomspace(0.01, 10, 5), half, half)
+    plots.comparison([panel] * 3 + [growing], path)
+    plots.comparison([panel] * 3 + [growing], same)
+    assert path.read_bytes() == same.read_bytes()
+    rows = round(plots.COMPARISON_ROW_INCHES * plots.DOTS_PER_INCH)
+    assert imread(path).shape[:2] == (2 * rows, WIDTH)
+    second = imread(path)[: rows // 2, WIDTH // 3 : 2 * WIDTH // 3, :3]  # without the legend
+    real, generated = (
+        np.flatnonzero((np.abs(second - colour).max(axis=2) < 0.04).any(axis=0))
+        for colour in (to_rgb(plots.REAL_COLOUR), HISTOGRAM_COLOUR)
+    )
+    assert real.max() < np.median(generated)  # the lower pitches, and the higher ones
+
+
+def test_curves_are_drawn_by_name(tmp_path):
+    path = tmp_path / "curves.png"
+    steps = np.array([0, 500, 1000])
+    lines = {"training": (steps, np.array([6.0, 4, 3])), "validation": (steps, steps / 500 + 2)}
+    plots.curves(lines, path, label="nats per event")
+    assert all(count_pixels(path, to_rgb(colour)) > 50 for colour in plots.LINE_COLOURS[:2])
+    plots.curves({"training": lines["training"]}, path, label="nats per event")
+    assert count_pixels(path, to_rgb(plots.LINE_COLOURS[1])) == 0

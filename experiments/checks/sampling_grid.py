@@ -1,0 +1,142 @@
+"""Chooses sampling settings by musical measures: every combination plays, and is compared.
+
+    python experiments/checks/sampling_grid.py --workdir=runs/mine --data=runs/data/mine \\
+        --temperatures=0.9,0.95,1 --top_ps=0.9,0.95,1 --min_ps=0,0.02
+
+It prints a Markdown table, a row for each combination. What chooses is the mean overlapping area
+of the values (midijax.similarity) over all statistics; a combination whose lead over another is
+within the standard deviation that draws of real performances have is no better than it. The other
+columns tell what that area does not: how often passages come again, and how long the longest loop
+and the longest passage known from the training split are (medians; real ones in the last row).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from midijax import checkpoint, cli, judging, mirror, progress
+from midijax.compilation import enable_compile_cache
+from midijax.errors import UserError
+from midijax.report_tables import table
+from midijax.sampling import SamplingSettings
+
+HEADER = (
+    *("temperature", "top-p", "min-p", "mean OA", "lowest OA", "mean OA, distances"),
+    *("8-note passages again", "longest loop", "longest known passage"),
+)
+
+FLAGS = flags.FlagValues()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The folder of a trained model; its best checkpoint plays.", flag_values=FLAGS
+)
+_DATA = flags.DEFINE_string(
+    "data", None, "A corpus made by midijax.prepare, with a training split.", flag_values=FLAGS
+)
+_TEMPERATURES = flags.DEFINE_list(
+    "temperatures", ["0.9", "0.95", "1"], "Those to try.", flag_values=FLAGS
+)
+_TOP_PS = flags.DEFINE_list("top_ps", ["0.9", "0.95", "1"], "Those to try.", flag_values=FLAGS)
+_MIN_PS = flags.DEFINE_list("min_ps", ["0"], "Those to try.", flag_values=FLAGS)
+_NUM_GENERATED = flags.DEFINE_integer(
+    "num_generated", 64, "Performances of each combination.", lower_bound=1, flag_values=FLAGS
+)
+_GENERATED_SECONDS = flags.DEFINE_float(
+    "generated_seconds", 60.0, "Their length.", lower_bound=1.0, flag_values=FLAGS
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "The same for every combination.", lower_bound=0, flag_values=FLAGS
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Plays the grid and prints it, the best row in bold."""
+    cli.reject(arguments, FLAGS)
+    if not (_WORKDIR.value and _DATA.value):
+        raise UserError("--workdir and --data are needed: a trained model and a prepared corpus")
+    grid = combinations()
+    enable_compile_cache()
+    plan = judging.Plan(
+        count=_NUM_GENERATED.value,
+        seconds=_GENERATED_SECONDS.value,
+        drift_seconds=0,
+        seed=_SEED.value,
+        settings=grid[0],
+    )
+    loaded = checkpoint.load(cli.path(_WORKDIR.value))
+    folder = mirror.fetched(cli.path(_DATA.value))
+    reference = judging.read(folder, "validation", loaded.config, plan)
+    judged = [
+        judging.judge(loaded, reference, dataclasses.replace(plan, settings=settings)).figures
+        for settings in progress.bar(grid, desc="settings", unit=" combinations")
+    ]
+    print(report(judged))
+
+
+def combinations() -> list[SamplingSettings]:
+    """The settings of the grid; UserError for a value out of its range."""
+    axes = [
+        [_number(flag.name, text) for text in flag.value]
+        for flag in (_TEMPERATURES, _TOP_PS, _MIN_PS)
+    ]
+    if not all(axes):
+        raise UserError("--temperatures, --top_ps and --min_ps each want a value")
+    return [
+        SamplingSettings(temperature=temperature, top_p=top_p, min_p=min_p)
+        for temperature, top_p, min_p in itertools.product(*axes)
+    ]
+
+
+def report(judged: Sequence[dict[str, Any]]) -> str:
+    """The table, from the figures of each combination, and what follows from it."""
+    areas = [figures["mean_overlapping_area"] for figures in judged]
+    best = max(range(len(judged)), key=lambda index: areas[index]["generated"])
+    rows = [_row(figures) for figures in judged]
+    rows[best] = [f"**{cell}**" for cell in rows[best]]
+    statistics = judged[best]["statistics"].values()
+    real = ["real", "", "", f"{areas[best]['ceiling']:.3f}"]
+    real.append(f"{min(of['values']['ceiling']['overlapping_area'] for of in statistics):.2f}")
+    real.append(f"{_mean_distances(judged[best], ceiling=True):.3f}")
+    rows.append(real + _medians(judged[best], "real"))
+    deviation = areas[best]["ceiling_deviation"]
+    return f"{table(HEADER, rows)}\n\nDraws of real performances deviate by {deviation:.3f}."
+
+
+def _row(figures: dict[str, Any]) -> list[str]:
+    settings = figures["plan"]["settings"]
+    areas = [of["values"]["overlapping_area"] for of in figures["statistics"].values()]
+    return [
+        *(f"{settings[name]:g}" for name in ("temperature", "top_p", "min_p")),
+        f"{figures['mean_overlapping_area']['generated']:.3f}",
+        f"{min(areas):.2f}",
+        f"{_mean_distances(figures):.3f}",
+        *_medians(figures, "generated"),
+    ]
+
+
+def _mean_distances(figures: dict[str, Any], ceiling: bool = False) -> float:
+    ways = [of["distances"] for of in figures["statistics"].values()]
+    areas = [(way["ceiling"] if ceiling else way)["overlapping_area"] for way in ways]
+    return sum(areas) / len(areas)
+
+
+def _medians(figures: dict[str, Any], group: str) -> list[str]:
+    repetition, memorization = figures["repetition"], figures["memorization"]
+    return [
+        f"{repetition['repeated_8_note_share'][group]['median']:.1%}",
+        f"{repetition['longest_loop_notes'][group]['median']:.0f}",
+        f"{memorization['longest_match_notes'][group]['median']:.0f}",
+    ]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"--{name}: '{text}' is no number; part them by commas") from error
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS, __doc__)
