@@ -100,7 +100,7 @@ class UntrainedTrainer:
     step = saved_step = 0
     is_finished = False
 
-    def __init__(self, workdir, config, data, after_save):
+    def __init__(self, workdir, config, data, after_save, start_from):
         corpus.open_split(data, "train")
 
     def run(self, stop_requested, profile_steps):

@@ -202,7 +202,7 @@ def test_a_primer_is_heard_as_in_training():
     tokens = play(Length(num_events=60), seed=3)[0]
     weights = NETWORK.step_weights(params_of(NETWORK), 1)
     heard = generate._pad_primer(tokens, NETWORK.start)
-    state = generate._listen(NETWORK, VOCABULARY, weights, heard, 2)
+    state = generate._listen(NETWORK, VOCABULARY, weights, heard, 2, num_minds=2)
     inputs = np.append(NETWORK.start, tokens[:-1])[None]
     _, expected = NETWORK.apply(
         {"params": params_of(NETWORK)}, jnp.array(inputs), NETWORK.initial_carry(1)

@@ -91,7 +91,7 @@ def test_without_a_seed_one_is_drawn_and_told(workdir, tmp_path, run):
         (["--seconds=9", "--num_events=90"], {"seconds": 9, "num_events": 90}, False),
         (["--seconds=9", "--num_events=20"], {"seconds": 9, "num_events": 20}, True),
         (["--num_events=20"], {"seconds": None, "num_events": 20}, True),
-        ([], {"seconds": 30, "num_events": None}, False),
+        ([], {"seconds": 60, "num_events": None}, False),
     ],
 )
 def test_a_performance_that_runs_out_of_events_says_so(
@@ -110,7 +110,7 @@ def test_a_tilde_is_the_home_folder(workdir, tmp_path, run, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     flags = ["--workdir=~/run", "--primer=~/etude.mid", "--output_dir=~/out", "--num_events=20"]
     assert run(*flags)[0] == 0
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(list((tmp_path / "out").glob("*.mid"))) == 3
 
 
 def test_a_primer_is_played_or_left_out_and_not_counted(workdir, tmp_path, run, assert_playable):
@@ -170,16 +170,15 @@ def test_bad_primers_are_refused(workdir, tmp_path, run):
     assert code == cli.BAD_INPUT and "primer_seconds" in printed
 
 
-def test_without_flags_it_plays_what_train_without_flags_made(workdir, tmp_path, run, monkeypatch):
+def test_without_flags_it_plays_three_minutes_with_the_model_that_midijax_brings(
+    workdir, tmp_path, run, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    code, printed = run()
-    assert code == cli.BAD_INPUT and "midijax.train" in printed
-    assert not list(tmp_path.iterdir())
-    trained = tmp_path / config.DEFAULT_WORKDIR
-    trained.parent.mkdir(parents=True)
-    trained.symlink_to(workdir)
+    monkeypatch.setattr(config, "SHIPPED_WORKDIR", workdir)
     assert run()[0] == 0
-    assert {path.suffix for path in (tmp_path / "generated").iterdir()} == {".json", ".mid", ".png"}
+    played = [json.loads(path.read_text()) for path in (tmp_path / "generated").glob("*.json")]
+    assert [facts["seconds"] for facts in played] == [60, 60, 60]
+    assert {facts["checkpoint"] for facts in played} == {str(workdir / "checkpoints" / "7")}
 
 
 def test_what_is_asked_of_the_music_is_kept_with_it(tmp_path, save_run, run):
