@@ -43,7 +43,13 @@ def measure() -> benchmark.Report:
         _save_model(folder / "model")
         prepare = [sys.executable, "-m", "midijax.prepare", f"--output_dir={folder / 'etudes'}"]
         subprocess.run(prepare, check=True, capture_output=True)
-        sample = [f"--workdir={folder / 'model'}", f"--output_dir={folder / 'music'}", "--seed=0"]
+        sample = [
+            f"--workdir={folder / 'model'}",
+            f"--output_dir={folder / 'music'}",
+            "--seed=0",
+            "--num_performances=1",
+            "--seconds=30",
+        ]
         train = [
             f"--workdir={folder / 'run'}",
             f"--data={folder / 'etudes'}",
