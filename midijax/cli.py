@@ -15,7 +15,8 @@ from pathlib import Path
 from absl import flags, logging
 
 from midijax import remote
-from midijax.errors import UserError
+from midijax.errors import TryAgain, UserError
+from midijax.stopping import TRY_AGAIN
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C ended
@@ -31,8 +32,9 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
         share names and `--help` shows nothing else.
       doc: what `--help` prints before the flags.
 
-    A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2;
-    after Ctrl-C the code is 130. What libraries log is not shown: the sentence has their reason.
+    A `UserError`, like a flag that does not parse, is printed as one sentence with exit code 2, or
+    75 if to try again may help; after Ctrl-C the code is 130. What libraries log is not shown: the
+    sentence has their reason.
     """
     for library in ("asyncio", "matplotlib"):
         std_logging.getLogger(library).setLevel(std_logging.CRITICAL)
@@ -48,14 +50,23 @@ def run(main: Callable[[list[str]], int | None], flag_values: flags.FlagValues, 
         sys.stdout.flush()
     except (UserError, flags.Error) as error:
         print(f"{_command_name()}: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt as error:
         print(f"{_command_name()}: stopped", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(code or 0)
+
+
+def exit_code(error: BaseException) -> int:
+    """What a command that ends with this error leaves with."""
+    if isinstance(error, TryAgain):
+        return TRY_AGAIN
+    if isinstance(error, UserError | flags.Error):
+        return BAD_INPUT
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
 def reject(arguments: list[str], known: Iterable[str]) -> None:

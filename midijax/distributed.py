@@ -127,7 +127,7 @@ def joined(flag_values: flags.FlagValues, stop_together: bool = False) -> Iterat
         yield processes
         processes._meet()
     except BaseException as error:
-        atexit.register(_end, _exit_code(error), processes.is_primary)
+        atexit.register(_end, cli.exit_code(error), processes.is_primary)
         raise
 
 
@@ -243,12 +243,6 @@ def _give_up(where: str) -> None:
     )
     print(sentence, file=sys.stderr, flush=True)
     os._exit(TRY_AGAIN)
-
-
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, UserError):
-        return cli.BAD_INPUT
-    return cli.INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _end(code: int, is_primary: bool) -> None:

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read."""
+"""The errors a user is meant to read."""
 
 from typing import Any
 
@@ -13,6 +13,13 @@ class UserError(Exception):
     def reason(self) -> str:
         """The error for a list that names the file already."""
         return str(self)
+
+
+class TryAgain(UserError):
+    """What worked before failed from outside, as a network does: the same command may go on later.
+
+    Commands leave with exit code 75.
+    """
 
 
 def in_one_line(error: Exception) -> str:

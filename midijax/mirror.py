@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 from midijax import cache, checksums, progress, remote
-from midijax.errors import UserError
+from midijax.errors import TryAgain, UserError
 from midijax.remote import Facts
 
 CHECKPOINTS = "checkpoints"  # in a workdir, a folder for each step
@@ -129,6 +129,7 @@ class Mirror:
             sentence = f"{source}/{CHECKPOINTS}/{step} was not sent to its end; it does not count"
             print(sentence, file=sys.stderr)
         self._sent: dict[str, tuple[int, int] | None] = {**dict.fromkeys(found), **_state(folder)}
+        self._has_sent = False
 
     def send(self) -> None:
         """Makes the bucket hold what the folder does.
@@ -136,7 +137,7 @@ class Mirror:
         A checkpoint's sums are taken away before anything else of it changes, and sent when it is
         there in full and nothing else in its folder: it is complete there or does not count. One
         that is gone here goes there when there is a complete one. Raises UserError if the bucket
-        cannot be written to.
+        cannot be written to, TryAgain if that was possible before.
         """
         now = _state(self._folder)
         changed = {name for name, state in now.items() if self._sent.get(name) != state}
@@ -144,7 +145,7 @@ class Mirror:
         sums = {name for name in self._sent.keys() | changed if name.endswith(f"/{checksums.NAME}")}
         kept = set() if sums & now.keys() else _in_checkpoints(gone)
         replaced = {name for name in gone if _sums_of(name) in now}
-        with _told(self._source):
+        with _told(self._source, may_come_back=self._has_sent):
             remote.remove(self._source, changed & sums & self._sent.keys())
             remote.send(self._folder, changed - sums, self._source)
             _check_sizes(self._folder, _in_checkpoints(changed - sums), self._source)
@@ -153,6 +154,7 @@ class Mirror:
             remote.remove(self._source, gone & sums - kept)
             remote.remove(self._source, gone - sums - replaced - kept)
         self._sent = {**dict.fromkeys(kept), **now}
+        self._has_sent = True
 
 
 def _in_checkpoints(names: Set[str]) -> set[str]:
@@ -234,14 +236,16 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, may_come_back: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"'{path}' cannot be reached: {error.strerror or error}; "
-            "look at its name, the credentials and the network"
-        ) from error
+        sentence = f"'{path}' cannot be reached: {error.strerror or error}; "
+        if may_come_back:
+            sentence += "later the same command goes on from the last checkpoint there"
+            raise TryAgain(sentence) from error
+        sentence += "look at its name, the credentials and the network"
+        raise UserError(sentence) from error
 
 
 def _short_hash(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from absl import flags
 
 from midijax import cli
-from midijax.errors import UserError
+from midijax.errors import TryAgain, UserError
 
 DOC = """Plays the piano.
 
@@ -84,6 +84,14 @@ def test_a_user_error_is_one_sentence_and_exit_code_two(monkeypatch, flag_values
     printed = capsys.readouterr()
     assert printed.err == "midijax.play: 'x.mid' has no notes; choose another\n"
     assert not printed.out
+
+
+def test_what_may_work_later_is_one_sentence_and_exit_code_75(monkeypatch, flag_values, capsys):
+    def main(arguments):
+        raise TryAgain("the network is gone")
+
+    assert run(monkeypatch, flag_values, main) == 75
+    assert capsys.readouterr().err == "midijax.play: the network is gone\n"
 
 
 def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch, flag_values, capsys):

@@ -263,6 +263,36 @@ def test_a_checkpoint_that_does_not_arrive_whole_does_not_count(bucket, tmp_path
     assert "checkpoints/10/SHA256SUMS" not in names(workdir)
 
 
+def test_a_bucket_that_is_lost_on_the_way_may_be_there_again_later(
+    bucket, data, run_command, monkeypatch
+):
+    flags = [f"--workdir={bucket}/lost", f"--data={data}", *QUICK]
+    send = mirror.Mirror.send
+
+    def lose(*_):
+        raise OSError(104, "Connection reset by peer")
+
+    for sends, code in ((0, 2), (2, 75)):  # never written to; lost after the first checkpoint
+        left = iter(range(sends))
+
+        def send_some(self, left=left):
+            with monkeypatch.context() as patch:
+                if next(left, None) is None:
+                    patch.setattr(remote, "send", lose)
+                send(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mirror.Mirror, "send", send_some)
+            ended, _, errors = run_command(train, *flags)
+        last_line = errors.splitlines()[-1]
+        assert ended == code
+        assert f"'{bucket}/lost' cannot be reached: Connection reset by peer; " in last_line
+        assert ("goes on from the last checkpoint there" in last_line) == (code == 75)
+    code, output, errors = run_command(train, *flags)
+    assert code == 0, errors
+    assert re.search(r"from step [1-9]\d* to 20", output)
+
+
 def mirrored(workdir, folder):
     folder.mkdir()
     return mirror.Mirror(workdir, folder)
