@@ -68,15 +68,17 @@ class Level:
     @classmethod
     def of(cls, keys_G: np.ndarray, counts_G: np.ndarray) -> "Level":
         """From the keys of grams, ascending and distinct, and how often each was seen."""
-        contexts, first = np.unique(keys_G >> BITS, return_index=True)
+        first = _first_of_each(keys_G >> BITS)
         discounts_G = discounts(counts_G)[np.minimum(counts_G, 3)]
         seen_C = np.add.reduceat(counts_G, first)
+        shares = counts_G - discounts_G
+        shares /= np.repeat(seen_C, np.diff(first, append=len(keys_G)))
         return cls(
-            contexts=contexts,
+            contexts=keys_G[first] >> BITS,
             first=np.append(first, len(keys_G)),
             backoff=np.add.reduceat(discounts_G, first) / seen_C,
             events=(keys_G & (2**BITS - 1)).astype(np.int16),
-            shares=(counts_G - discounts_G) / np.repeat(seen_C, np.diff(first, append=len(keys_G))),
+            shares=shares,
         )
 
     def refine(self, lower_BxV: np.ndarray, contexts_B: np.ndarray) -> np.ndarray:
@@ -117,8 +119,9 @@ class NGram:
         keys = np.concatenate([_grams(sequence, order) for sequence in sequences])
         self._levels: list[Level] = []
         for length in range(order, 0, -1):
-            keys, counts = _count(_latest(keys, length))
+            keys, counts = _count(keys)
             self._levels.insert(0, Level.of(keys, counts))
+            keys = _latest(keys, length - 1)
 
     def distributions(self, contexts_B: np.ndarray) -> np.ndarray:
         """The probabilities of all events, (B, V), after contexts given by their keys."""
@@ -156,8 +159,13 @@ def _grams(sequence: np.ndarray, order: int) -> np.ndarray:
 def _count(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct keys, ascending, and how many there are of each; leaves `keys` sorted."""
     keys.sort()  # in place, as hundreds of millions may come
-    first = np.append(0, 1 + np.flatnonzero(keys[1:] != keys[:-1]))
+    first = _first_of_each(keys)
     return keys[first], np.diff(first, append=len(keys))
+
+
+def _first_of_each(keys: np.ndarray) -> np.ndarray:
+    """Where each of the distinct keys stands first, if they are sorted."""
+    return np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
 
 
 def _latest(keys: np.ndarray, length: int) -> np.ndarray:

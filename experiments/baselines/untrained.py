@@ -1,6 +1,8 @@
 """What a network scores before its first step of training: its parameters as they are drawn.
 
     python experiments/baselines/untrained.py --data=runs/data/maestro-v3
+    python experiments/baselines/untrained.py --data=runs/data/maestro-v3 \\
+        --config.model.residual=false
 
 To guess among all events alike would score ln 388 = 5.96 nats per event.
 """
@@ -24,8 +26,8 @@ _CONFIG = flags.DEFINE_string(
 
 def main(arguments: list[str]) -> None:
     """Draws, scores, and tells the figures."""
-    folder = baseline.begin(arguments)
-    config = config_flags.load(cli.path(_CONFIG.value))
+    folder = baseline.begin([word for word in arguments if not word.startswith("--config.")])
+    config = config_flags.override(config_flags.load(cli.path(_CONFIG.value)), arguments)
     if config.vocabulary != baseline.VOCABULARY:
         raise UserError(f"{_CONFIG.value} has other events than the baselines; take another")
     enable_compile_cache()
