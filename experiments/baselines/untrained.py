@@ -2,7 +2,7 @@
 
     python experiments/baselines/untrained.py --data=runs/data/maestro-v3
     python experiments/baselines/untrained.py --data=runs/data/maestro-v3 \\
-        --config.model.residual=false
+        --config.model.residual=false --config.controls.enabled=false
 
 To guess among all events alike would score ln 388 = 5.96 nats per event.
 """
