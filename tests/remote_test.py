@@ -174,8 +174,8 @@ def test_a_run_in_a_bucket_is_stopped_gone_on_with_scored_and_played(
     assert (report["data"], report["performances"]) == (f"{bucket}/data", 2)
 
     flags = [f"--workdir={workdir}", f"--output_dir={bucket}/played", "--seed=1", "--num_events=9"]
-    primer = f"--primer={workdir}/samples/step-0000020.mid"
-    code, output, errors = run_command(sample, *flags, primer)
+    played = ["--num_performances=1", f"--primer={workdir}/samples/step-0000020.mid"]
+    code, output, errors = run_command(sample, *flags, *played)
     assert code == 0, errors
     assert f"{bucket}/played/seed1-000.mid" in output
     assert names(f"{bucket}/played") == {f"seed1-000.{kind}" for kind in ("mid", "png", "json")}
