@@ -42,7 +42,7 @@ class SamplingSettings:
       UserError: a value out of its range.
     """
 
-    temperature: float = 1.0
+    temperature: float = 0.95
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0

@@ -56,7 +56,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of each.", 1.0, flag_values=FLAGS)
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "As of midijax.sample.", 0.0, flag_values=FLAGS)
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "As of midijax.sample.", 0.0, flag_values=FLAGS
+    "temperature", SamplingSettings().temperature, "As of midijax.sample.", 0.0, flag_values=FLAGS
 )
 _JSON = flags.DEFINE_string("json", None, "Also write all pairs to this file.", flag_values=FLAGS)
 

@@ -39,7 +39,7 @@ _MAX_PERFORMANCES = flags.DEFINE_integer(
     "max_performances", 0, "For a quick look, only so many; 0: all.", 0, flag_values=FLAGS
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "As of midijax.sample.", 0.0, flag_values=FLAGS
+    "temperature", SamplingSettings().temperature, "As of midijax.sample.", 0.0, flag_values=FLAGS
 )
 GOES_ON = ("the pianist", "the model, primed", "the model, unprimed")
 
