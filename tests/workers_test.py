@@ -29,6 +29,7 @@ def test_ctrl_c_does_not_reach_a_process_that_begins(tmp_path):
 CTRL_C_WHILE_A_PROCESS_BEGINS = """
 import signal
 from midijax import workers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever was inherited
 with workers._ctrl_c_held_back():
     signal.raise_signal(signal.SIGINT)
     print("held back")
