@@ -105,7 +105,7 @@ class Cutter:
                 row_rng,
             )
             rows.append(self._row(passage, record, 0, True, row_rng))
-        return _stack(rows)
+        return stack(rows)
 
     def consecutive_batch(self, index: int) -> Batch:
         """Batch `index` of windows that follow one another: this process's rows of it."""
@@ -116,7 +116,7 @@ class Cutter:
             first = int(place) * self._config.data.sequence_length
             passage = self._passage(epoch, int(record))
             rows.append(self._row(passage, int(record), first, bool(begins), rng))
-        return _stack(rows)
+        return stack(rows)
 
     def _row(
         self, passage: Passage, record: int, first: int, begins: bool, rng: np.random.Generator
@@ -246,8 +246,9 @@ def _share(values_B: np.ndarray) -> np.ndarray:
     return values_B[jax.process_index() * share : (jax.process_index() + 1) * share]
 
 
-def _stack(rows: Sequence[Batch]) -> Batch:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+def stack(parts: Sequence[Batch]) -> Batch:
+    """Rows as one batch, or batches as those of one dispatch: along a new first axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
 
 
 def _around(performance: Performance, first: int, length: int) -> tuple[Performance, float]:

@@ -158,9 +158,8 @@ class Trainer:
         """Sends the device its next steps, without waiting for them."""
         num_steps = self._config.steps_per_dispatch
         with self._health.waiting_for_data():
-            batches = [next(self._batches) for _ in range(num_steps)]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-        placed = jax.make_array_from_process_local_data(batches_sharding(self._mesh), stacked)
+            batches_K = input_pipeline.stack([next(self._batches) for _ in range(num_steps)])
+        placed = jax.make_array_from_process_local_data(batches_sharding(self._mesh), batches_K)
         self._state, report = self._train_steps(self._state, placed, self._step + 1)
         self._step += num_steps
         self._unseen.append((self._step, report))
