@@ -24,13 +24,13 @@ def performance(*notes):
 
 def test_measures_what_lies_ahead_of_each_moment():
     ahead = Ahead(performance((0, 2, 60, 40), (1, 2, 64, 80), (4.5, 20, 67, 60)))
-    measured = ahead.measure(np.array([0.0, 0.5, 1.6, 30.0]))
-    np.testing.assert_allclose(measured["notes_per_second"], [2 / 3, 1 / 3, 1 / 3, 0])
-    np.testing.assert_allclose(measured["loudness"], [60, 80, 60, np.nan])
-    harmony = np.zeros((4, 12))
+    measured = ahead.measure(np.array([0.0, 0.5, 1.6, 30.0, 1.5]))  # the last: 3 s before a note
+    np.testing.assert_allclose(measured["notes_per_second"], [2 / 3, 1 / 3, 1 / 3, 0, 0])
+    np.testing.assert_allclose(measured["loudness"], [60, 80, 60, np.nan, np.nan])
+    harmony = np.zeros((5, 12))
     harmony[0, [0, 4, 7]] = 2, 1, 5  # no note counts for more than five seconds
     harmony[1, [4, 7]] = 1, 5
-    harmony[2, 7] = 5
+    harmony[[2, 4], 7] = 5
     np.testing.assert_allclose(measured["pitch_classes"], harmony + PITCH_CLASS_PRIOR)
 
 
@@ -56,7 +56,9 @@ def test_numbers_beyond_the_knots_are_told_as_the_last_and_none_as_nothing():
 
 
 def test_a_composer_is_one_feature_and_an_unknown_one_none():
-    bach, other = (CONTROLS.features(composer=name) for name in ("Bach", "Cage"))
+    names = ("Chopin", "Bach", "Cage")
+    chopin, bach, other = (CONTROLS.features(composer=name) for name in names)
+    assert chopin[0, SPANS["composer"]].tolist() == [1, 0] and chopin.sum() == 1
     assert bach[0, SPANS["composer"]].tolist() == [0, 1] and bach.sum() == 1
     assert not other.any()
 

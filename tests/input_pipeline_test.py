@@ -24,6 +24,11 @@ def folder(tmp_path_factory):
 
 
 FOLLOWING = dataclasses.replace(PLAIN, carry_state=True)
+AUGMENTED = {
+    "random": DataConfig(batch_size=4, sequence_length=64),
+    "consecutive": DataConfig(batch_size=4, sequence_length=64, carry_state=True),
+}
+augmented = pytest.mark.parametrize("data", AUGMENTED.values(), ids=AUGMENTED)
 
 
 def config(data=PLAIN, **fields):
@@ -63,14 +68,17 @@ def test_batches_have_the_asked_shape_and_pad_only_at_the_end(folder):
         assert (batch[:, 0] != PAD).all()
 
 
-def test_same_seed_same_batches_and_another_seed_others(folder):
-    first, again = (take(input_pipeline.training_batches(folder, config()), 5) for _ in range(2))
+@augmented
+def test_same_seed_same_batches_and_another_seed_others(folder, data):
+    first, again = (
+        take(input_pipeline.training_batches(folder, config(data)), 5) for _ in range(2)
+    )
     np.testing.assert_array_equal(first, again)
-    other = take(input_pipeline.training_batches(folder, config(seed=1)), 5)
+    other = take(input_pipeline.training_batches(folder, config(data, seed=1)), 5)
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("data", [PLAIN, FOLLOWING], ids=["random", "consecutive"])
+@augmented
 def test_goes_on_exactly_where_the_state_was_taken(folder, data):
     batches = input_pipeline.training_batches(folder, config(data))
     take(batches, 7)
