@@ -53,7 +53,7 @@ def get_config() -> Config:
         vocabulary=PERFORMANCE_RNN,
         controls=Controls(enabled=True, composers=COMPOSERS),
         model=ModelConfig(residual=True, dropout_rate=0.0, dtype="bfloat16"),
-        data=DataConfig(batch_size=32, sequence_length=256, carry_state=True, control_dropout=0.75),
+        data=DataConfig(batch_size=32, sequence_length=256, num_streams=256, control_dropout=0.75),
         optimizer=OptimizerConfig(learning_rate=1.5e-3, schedule="trapezoid", warmup_steps=200),
         num_steps=24_000,
         eval_every_steps=1_000,

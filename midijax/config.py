@@ -75,9 +75,11 @@ class DataConfig:
     Attributes:
       batch_size: windows per step, over all devices and hosts.
       sequence_length: events per window.
-      carry_state: windows follow one another through whole performances, each from the state that
-        the one before it ended in, with one transposition and stretch for all of them; else each
-        is cut anywhere and starts from nothing.
+      num_streams: if not 0, so many streams of windows run through whole performances, each window
+        from the state that the one before it ended in, with one transposition and stretch for all
+        of a performance; a step takes `batch_size` of the streams, in turn. More streams, more
+        different music in steps that follow one another. If 0, each window is cut anywhere and
+        starts from nothing.
       max_transpose: each window is moved by up to this many semitones up or down.
       max_stretch: each window is slowed down or sped up by up to this share (0.05: 5 %).
       max_performances: train on this many performances, drawn by the run's seed; 0 takes all.
@@ -86,7 +88,7 @@ class DataConfig:
 
     batch_size: int = 64
     sequence_length: int = 256
-    carry_state: bool = False
+    num_streams: int = 0
     max_transpose: int = 3
     max_stretch: float = 0.05
     max_performances: int = 0
@@ -94,6 +96,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _in_range("data", self, "batch_size sequence_length", 1, MAX_WINDOWS)
+        in_turn = 0 <= self.num_streams <= MAX_WINDOWS and self.num_streams % self.batch_size == 0
+        allowed = f"0 or a multiple of data.batch_size={self.batch_size}, at most {MAX_WINDOWS}"
+        require(in_turn, "data.num_streams", self.num_streams, allowed)
         _in_range("data", self, "max_performances", 0, MAX_STEPS)
         _in_range("data", self, "max_transpose", 0, NUM_PITCHES - 1)
         _in_range("data", self, "max_stretch", 0, MAX_STRETCH)

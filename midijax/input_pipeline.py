@@ -18,7 +18,7 @@ from midijax.config import Config, DataConfig
 from midijax.controls import COMPOSER, KINDS, Ahead, Controls
 from midijax.events import PAD, TIME_SHIFT, EventVocabulary
 from midijax.performance import Performance
-from midijax.windows import ConsecutiveWindows, RandomWindows
+from midijax.windows import ConsecutiveWindows, Place, RandomWindows
 
 CACHED_PERFORMANCES = 1024  # with the pedal folded in: some 100 kB each
 _MAX_BATCHES = 2**40  # of an endless stream
@@ -30,20 +30,24 @@ class Batch(NamedTuple):
     Attributes:
       inputs_BxT: the event before each target, or START; int32.
       targets_BxT: the events to predict, padded with PAD; int32.
-      begins_B: whether a row starts from nothing, and not from the state after the row before.
+      streams_B: the stream that each row belongs to, int32.
+      begins_B: whether a row starts from nothing, and not from the state its stream ended in.
       controls_BxTxC: what each position is told of the music ahead, float32; None without controls.
     """
 
     inputs_BxT: np.ndarray
     targets_BxT: np.ndarray
+    streams_B: np.ndarray
     begins_B: np.ndarray
     controls_BxTxC: np.ndarray | None = None
 
     @classmethod
     def of(cls, tokens_BxT: np.ndarray, start: int) -> "Batch":
         """Rows that each begin with their first event, before which the input is `start`."""
+        streams_B = np.arange(len(tokens_BxT), dtype=np.int32)
         inputs_BxT = np.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-        return cls(np.maximum(inputs_BxT, 0), tokens_BxT, np.ones(len(tokens_BxT), bool))
+        begins_B = np.ones(len(tokens_BxT), bool)
+        return cls(np.maximum(inputs_BxT, 0), tokens_BxT, streams_B, begins_B)
 
 
 class Passage:
@@ -85,16 +89,25 @@ class Cutter:
         self._entries = corpus.read_manifest(folder).performances["train"]
         self._config = config
         self._performance = functools.lru_cache(CACHED_PERFORMANCES)(self._read)
-        self._passage = functools.lru_cache(2 * config.data.batch_size)(self._encode)
-        num_events = [entry.events for entry in self._entries]
-        self.random_windows = RandomWindows(num_events, config.data, config.seed)
-        self.consecutive_windows = ConsecutiveWindows(num_events, config.data, config.seed)
+        at_once = config.data.num_streams + config.data.batch_size
+        self._passage = functools.lru_cache(at_once)(self._encode)
+        self._num_events = [entry.events for entry in self._entries]
+
+    @functools.cached_property
+    def random_windows(self) -> RandomWindows:
+        """Of a run without streams."""
+        return RandomWindows(self._num_events, self._config.data, self._config.seed)
+
+    @functools.cached_property
+    def consecutive_windows(self) -> ConsecutiveWindows:
+        """Of a run with streams."""
+        return ConsecutiveWindows(self._num_events, self._config.data, self._config.seed)
 
     def random_batch(self, windows_B: np.ndarray, rng: np.random.Generator) -> Batch:
         """Random windows, by their numbers, as a batch: this process's rows of it."""
         seeds_B = rng.integers(2**63, size=len(windows_B))
         rows = []
-        for window, seed in zip(*map(_share, (windows_B, seeds_B)), strict=True):
+        for stream, (window, seed) in _share(list(enumerate(zip(windows_B, seeds_B, strict=True)))):
             row_rng = np.random.default_rng(seed)
             record, moment = self.random_windows.draw(window, row_rng)
             passage = cut(
@@ -104,40 +117,38 @@ class Cutter:
                 self._config.data,
                 row_rng,
             )
-            rows.append(self._row(passage, record, 0, True, row_rng))
+            rows.append(self._row(passage, Place(stream, record, 0, True), row_rng))
         return stack(rows)
 
     def consecutive_batch(self, index: int) -> Batch:
         """Batch `index` of windows that follow one another: this process's rows of it."""
-        epoch, *places_B = self.consecutive_windows.batch(index)
+        epoch, places = self.consecutive_windows.batch(index)
         rows = []
-        for record, place, begins in zip(*map(_share, places_B), strict=True):
-            rng = np.random.default_rng((self._config.seed, epoch, record, place))
-            first = int(place) * self._config.data.sequence_length
-            passage = self._passage(epoch, int(record))
-            rows.append(self._row(passage, int(record), first, bool(begins), rng))
+        for place in _share(places):
+            rng = np.random.default_rng((self._config.seed, epoch, place.record, place.window))
+            rows.append(self._row(self._passage(epoch, place.record), place, rng))
         return stack(rows)
 
-    def _row(
-        self, passage: Passage, record: int, first: int, begins: bool, rng: np.random.Generator
-    ) -> Batch:
-        """The window of a passage that starts with event `first`, as a batch of no axis B."""
+    def _row(self, passage: Passage, place: Place, rng: np.random.Generator) -> Batch:
+        """A window of a passage as a batch of no axis B."""
         config = self._config
         length = config.data.sequence_length
+        first = place.window * length
         tokens = passage.tokens[first : first + length]
         missing = length - len(tokens)
         targets_T = np.pad(tokens, (0, missing), constant_values=PAD)
-        goes_on = not begins and first <= len(passage.tokens)
+        goes_on = not place.begins and first <= len(passage.tokens)
         before = passage.tokens[first - 1] if goes_on else config.vocabulary.size
         inputs_T = np.append(before, np.maximum(targets_T[:-1], 0)).astype(np.int32)
         features_TxC = None
         if config.controls.enabled:
             kept = rng.random(len(KINDS)) >= config.data.control_dropout
             span = slice(first, first + length)
-            composer = self._entries[record].composer
+            composer = self._entries[place.record].composer
             features = passage.features(span, config.controls, composer, kept.tolist())
             features_TxC = np.pad(features, ((0, missing), (0, 0)))
-        return Batch(inputs_T, targets_T, np.array(begins), features_TxC)
+        stream, begins = np.array(place.stream, np.int32), np.array(place.begins)
+        return Batch(inputs_T, targets_T, stream, begins, features_TxC)
 
     def _encode(self, epoch: int, record: int) -> Passage:
         """A whole performance as it is heard in one epoch."""
@@ -207,7 +218,7 @@ def training_batches(folder: str | Path, config: Config) -> grain.DatasetIterato
     The iterator's state is its position: saved with a checkpoint, it goes on where it was.
     """
     cutter = Cutter(folder, config)
-    if config.data.carry_state:
+    if config.data.num_streams:
         batches = grain.MapDataset.range(_MAX_BATCHES).map(cutter.consecutive_batch)
     else:
         batches = (
@@ -240,7 +251,7 @@ def fingerprint(folder: str | Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _share(values_B: np.ndarray) -> np.ndarray:
+def _share(values_B: Sequence[Any]) -> Sequence[Any]:
     """The part of this process."""
     share = len(values_B) // jax.process_count()
     return values_B[jax.process_index() * share : (jax.process_index() + 1) * share]

@@ -116,7 +116,7 @@ def read(folder: Path, split: str, config: Config, plan: Plan) -> Reference:
     return Reference(
         real=real,
         long=long if len(long) >= similarity.FEWEST_REAL else [],
-        from_beginning=config.data.carry_state,
+        from_beginning=config.data.num_streams > 0,
         measures=measures,
         ceilings=similarity.ceilings(other_measures, measures, plan.count, plan.seed),
         passages=Passages(training),
@@ -168,7 +168,7 @@ def excerpts(
     """From each performance that is long enough an excerpt like what the model plays.
 
     It goes through the vocabulary, and is as coarse in time and loudness. It is the performance's
-    beginning if the model was trained on whole performances (`carry_state`), which it begins like
+    beginning if the model was trained on whole performances (in streams), which it begins like
     them; else it begins at any second, drawn by chance, as the model's windows did.
     """
     vocabulary, rng = config.vocabulary, np.random.default_rng(seed)
@@ -176,7 +176,7 @@ def excerpts(
     for name, performance in performances:
         if performance.duration >= seconds:
             drawn = int(rng.integers(0, int(performance.duration - seconds), endpoint=True))
-            start = 0 if config.data.carry_state else drawn
+            start = 0 if config.data.num_streams else drawn
             events = vocabulary.encode(excerpt(performance, start, seconds))
             chosen.append(Excerpt(name, start, vocabulary.decode(events)))
     return chosen

@@ -16,6 +16,7 @@ from midijax import lstm
 from midijax.config import Config
 
 Carry = tuple[jax.Array, jax.Array]  # (c_LxBxH, h_LxBxH), float32
+RESIDUAL_EMBEDDING = 0.3  # its first standard deviation: what layers add to it is small at first
 CPU_BFLOAT16_ROWS = 2  # from which on XLA's CPU products of bfloat16 outrun those of float32
 
 
@@ -160,7 +161,7 @@ class PerformanceRNN(nn.Module):
         embedding = nn.Embed(
             self.vocab_size + 1,
             self.hidden_size,
-            embedding_init=nn.initializers.normal(1.0),
+            embedding_init=nn.initializers.normal(RESIDUAL_EMBEDDING if self.residual else 1.0),
             name="embedding",
         )
         layer = (

@@ -1,6 +1,6 @@
 """One optimizer step and many: loss, gradient and update, compiled for a data-parallel mesh.
 
-Shapes: K steps of one dispatch, B batch, T time, V vocabulary.
+Shapes: K steps of one dispatch, B batch, S streams, T time, V vocabulary.
 """
 
 import functools
@@ -25,7 +25,7 @@ class TrainState(NamedTuple):
     Attributes:
       params: the model's parameters.
       optimizer: the optimizer's state.
-      carry: what each row of the batch remembers, (c_LxBxH, h_LxBxH).
+      carry: what each of S streams remembers, (c_LxSxH, h_LxSxH).
     """
 
     params: Any
@@ -62,7 +62,7 @@ def initial_state(config: Config, network: PerformanceRNN, mesh: Mesh) -> TrainS
     def init(key: jax.Array) -> TrainState:
         params = model.init(network, key)
         transform = optimizer.optimizer(config.optimizer, config.num_steps)
-        carry = network.initial_carry(config.data.batch_size)
+        carry = network.initial_carry(config.data.num_streams or config.data.batch_size)
         return TrainState(params, transform.init(params), carry)
 
     replicated = NamedSharding(mesh, PartitionSpec())
@@ -72,17 +72,19 @@ def initial_state(config: Config, network: PerformanceRNN, mesh: Mesh) -> TrainS
 def loss(
     network: PerformanceRNN, params: Any, batch: Batch, carry: Carry, dropout_key: jax.Array
 ) -> tuple[jax.Array, Carry]:
-    """Mean nats per event over the targets that are not PAD, and the carry after them."""
-    carry = jax.tree.map(lambda x_LxBxH: jnp.where(batch.begins_B[:, None], 0, x_LxBxH), carry)
+    """Mean nats per event over the targets that are not PAD, and the streams' carry after them."""
+    streams_B, begins_Bx1 = batch.streams_B, batch.begins_B[:, None]
+    before = jax.tree.map(lambda x_LxSxH: jnp.where(begins_Bx1, 0, x_LxSxH[:, streams_B]), carry)
     predicted: Any = network.apply(
         {"params": params},
         batch.inputs_BxT,
-        carry,
+        before,
         deterministic=False,
         controls_BxTxC=batch.controls_BxTxC,
         rngs={"dropout": dropout_key},
     )
-    logits_BxTxV, carry = predicted
+    logits_BxTxV, after = predicted
+    carry = jax.tree.map(lambda all_S, new_B: all_S.at[:, streams_B].set(new_B), carry, after)
     is_event_BxT = batch.targets_BxT != PAD
     labels_BxT = jnp.where(is_event_BxT, batch.targets_BxT, 0)
     nats_BxT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BxTxV, labels_BxT)

@@ -1,10 +1,27 @@
 """Which window of which performance each row of a batch sees."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from midijax.config import DataConfig
+
+
+class Place(NamedTuple):
+    """What a row of a batch holds.
+
+    Attributes:
+      stream: the number of the stream that it belongs to.
+      record: the number of the performance.
+      window: the number of the window in it.
+      begins: whether the state begins anew, since a performance or an epoch does.
+    """
+
+    stream: int
+    record: int
+    window: int
+    begins: bool
 
 
 class RandomWindows:
@@ -31,41 +48,46 @@ class RandomWindows:
 
 
 class ConsecutiveWindows:
-    """Windows that follow one another: each row of a batch goes on where it ended in the last.
+    """Windows that follow one another, in streams: each goes on where it ended when last seen.
 
     In each epoch the performances are laid end to end in another order, and the line is cut into
-    as many equal parts as there are rows, which all rows then follow side by side. What is left
-    over at its end, less than a window for each row, is left out in that epoch.
+    as many equal parts as there are streams. Batches take a window of each stream in turn: the
+    first of the first B streams, of the next B, ..., and when all have had theirs, the second.
+    What is left over at the line's end, less than a window for each stream, is left out in that
+    epoch.
     """
 
     def __init__(self, num_events: Sequence[int], data: DataConfig, seed: int):
         """Takes the number of events of each performance, and the seed that orders them."""
         self._chosen = _chosen(num_events, data, seed)
         self._counts = -(-np.asarray(num_events)[self._chosen] // data.sequence_length)
-        self._rows = data.batch_size
+        self._num_streams, self._batch_size = data.num_streams, data.batch_size
         self._seed = seed
         self._line: tuple[int, np.ndarray, np.ndarray] = (-1, self._chosen, self._chosen)
 
     @property
     def batches_per_epoch(self) -> int:
         """How many batches an epoch holds; at least one."""
-        return max(1, int(self._counts.sum()) // self._rows)
+        return self._windows_per_stream * (self._num_streams // self._batch_size)
 
-    def batch(self, index: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-        """What batch `index` holds of which performances.
+    @property
+    def _windows_per_stream(self) -> int:
+        return max(1, int(self._counts.sum()) // self._num_streams)
 
-        Returns:
-          The epoch; of each row the record's number, the number of the window in it, and whether
-          its state begins anew, since a performance or an epoch does: arrays of shape (B,).
-        """
-        epoch, step = divmod(index, self.batches_per_epoch)
-        record, place = self._lay_out(epoch)
-        position = (np.arange(self._rows) * self.batches_per_epoch + step) % len(record)
-        begins = (place[position] == 0) | (step == 0)
-        return epoch, record[position], place[position], begins
+    def batch(self, index: int) -> tuple[int, list[Place]]:
+        """The epoch of batch `index`, and what each of its B rows holds."""
+        epoch, turn = divmod(index, self.batches_per_epoch)
+        step, group = divmod(turn, self._num_streams // self._batch_size)
+        records, windows = self._lay_out(epoch)
+        places = []
+        for stream in range(group * self._batch_size, (group + 1) * self._batch_size):
+            position = (stream * self._windows_per_stream + step) % len(records)
+            window = int(windows[position])
+            places.append(Place(stream, int(records[position]), window, window == 0 or step == 0))
+        return epoch, places
 
     def _lay_out(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Record and place of each window in the epoch's line."""
+        """Of each window in the epoch's line: its record, and its number in it."""
         if self._line[0] != epoch:
             order = np.random.default_rng((self._seed, epoch)).permutation(len(self._chosen))
             counts = self._counts[order]

@@ -17,7 +17,7 @@ CONFIG = Config(
     vocabulary=PERFORMANCE_RNN,
     controls=Controls(enabled=True, composers=("Frédéric Chopin",)),
     model=ModelConfig(num_layers=2, hidden_size=16, residual=True),
-    data=DataConfig(carry_state=True),
+    data=DataConfig(batch_size=2, num_streams=4),
 )
 
 

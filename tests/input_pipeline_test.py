@@ -23,10 +23,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-FOLLOWING = dataclasses.replace(PLAIN, carry_state=True)
+FOLLOWING = dataclasses.replace(PLAIN, num_streams=8)
 AUGMENTED = {
     "random": DataConfig(batch_size=4, sequence_length=64),
-    "consecutive": DataConfig(batch_size=4, sequence_length=64, carry_state=True),
+    "consecutive": DataConfig(batch_size=4, sequence_length=64, num_streams=8),
 }
 augmented = pytest.mark.parametrize("data", AUGMENTED.values(), ids=AUGMENTED)
 
@@ -101,22 +101,24 @@ def test_an_epoch_shows_each_performance_in_proportion_to_its_events():
 def test_consecutive_windows_show_whole_performances_in_order(folder):
     recordings = [etude for _, etude in etudes.corpus(4)]
     wholes = [PERFORMANCE_RNN.encode(etude).tolist() for etude in recordings]
-    batches = input_pipeline.training_batches(folder, config(FOLLOWING))
+    data = dataclasses.replace(PLAIN, batch_size=2, num_streams=4)
+    batches = input_pipeline.training_batches(folder, config(data))
     heard = [[] for _ in range(4)]
     finished = []
-    for _ in range(60):
+    for index in range(120):
         batch = next(batches)
-        for row, targets, inputs, begins in zip(
-            range(4), batch.targets_BxT, batch.inputs_BxT, batch.begins_B, strict=True
+        assert batch.streams_B.tolist() == [[0, 1], [2, 3]][index % 2]
+        for stream, targets, inputs, begins in zip(
+            batch.streams_B, batch.targets_BxT, batch.inputs_BxT, batch.begins_B, strict=True
         ):
             if begins:
-                finished.append(heard[row])
-                heard[row] = []
+                finished.append(heard[stream])
+                heard[stream] = []
                 assert inputs[0] == PERFORMANCE_RNN.size
-            elif heard[row]:
-                assert inputs[0] == heard[row][-1]
+            elif heard[stream]:
+                assert inputs[0] == heard[stream][-1]
             np.testing.assert_array_equal(inputs[1:], np.maximum(targets[:-1], 0))
-            heard[row] += targets[targets != PAD].tolist()
+            heard[stream] += targets[targets != PAD].tolist()
     assert [whole for whole in wholes if whole in finished]
     for piece in filter(None, finished):
         assert any(
@@ -125,29 +127,32 @@ def test_consecutive_windows_show_whole_performances_in_order(folder):
 
 
 def test_an_epoch_of_consecutive_windows_shows_each_once_but_for_the_rest():
-    windows = ConsecutiveWindows([64, 640, 100, 3], dataclasses.replace(PLAIN, batch_size=3), 0)
-    assert windows.batches_per_epoch == 14 // 3
+    data = dataclasses.replace(PLAIN, batch_size=3, num_streams=6)
+    windows = ConsecutiveWindows([64, 640, 100, 3], data, seed=0)
+    assert windows.batches_per_epoch == 14 // 6 * 2
     orders = []
     for epoch in range(5):
         seen = []
         for index in range(windows.batches_per_epoch):
-            batch = windows.batch(epoch * windows.batches_per_epoch + index)
-            assert batch[0] == epoch
-            seen += list(zip(*(part.tolist() for part in batch[1:3]), strict=True))
+            its_epoch, places = windows.batch(epoch * windows.batches_per_epoch + index)
+            assert its_epoch == epoch
+            seen += [(place.record, place.window) for place in places]
         assert len(set(seen)) == len(seen) == 12
         orders.append(seen)
     assert orders[0] != orders[1]
 
 
 def test_a_performance_has_one_transposition_and_stretch_in_an_epoch_and_others_in_the_next(folder):
-    data = dataclasses.replace(FOLLOWING, max_transpose=5, max_stretch=0.1, batch_size=1)
+    data = dataclasses.replace(
+        FOLLOWING, max_transpose=5, max_stretch=0.1, batch_size=1, num_streams=1
+    )
     cutter = input_pipeline.Cutter(folder, config(data))
     per_epoch = cutter.consecutive_windows.batches_per_epoch
     heard = {}
     for index in range(3 * per_epoch):
-        epoch, record, _, _ = cutter.consecutive_windows.batch(index)
+        epoch, [place] = cutter.consecutive_windows.batch(index)
         targets = cutter.consecutive_batch(index).targets_BxT
-        heard.setdefault((epoch, int(record[0])), []).extend(targets[targets != PAD].tolist())
+        heard.setdefault((epoch, place.record), []).extend(targets[targets != PAD].tolist())
     music = {key: PERFORMANCE_RNN.decode(np.array(tokens)) for key, tokens in heard.items()}
     plain = [etude.apply_sustain() for _, etude in etudes.corpus(4)]
     shifts = set()

@@ -168,7 +168,9 @@ def test_a_damaged_line_of_the_losses_is_told(run_command, workdir, tmp_path):
 def test_real_music_is_as_a_model_could_have_played_it(workdir):
     pieces = judging.performances(workdir / "etudes", "validation")
     for from_beginning in (False, True):
-        config = Config(vocabulary=PERFORMANCE_RNN, data=DataConfig(carry_state=from_beginning))
+        config = Config(
+            vocabulary=PERFORMANCE_RNN, data=DataConfig(num_streams=64 * from_beginning)
+        )
         excerpts = judging.excerpts(pieces, config, 10.0, seed=0)
         assert [one.name for one in excerpts] == [name for name, _ in pieces]
         assert (len({one.start for one in excerpts}) == 1) is from_beginning

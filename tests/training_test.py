@@ -147,7 +147,7 @@ def test_a_row_goes_on_from_the_state_after_the_one_before_unless_it_begins_anew
     tokens = np.random.default_rng(0).integers(0, network.vocab_size, (2, 20)).astype(np.int32)
     whole = Batch.of(tokens, network.start)
     first, second = (
-        Batch(whole.inputs_BxT[:, half], tokens[:, half], np.full(2, begins))
+        Batch(whole.inputs_BxT[:, half], tokens[:, half], whole.streams_B, np.full(2, begins))
         for half, begins in ((slice(10), True), (slice(10, 20), False))
     )
     carry = network.initial_carry(2)
@@ -159,6 +159,23 @@ def test_a_row_goes_on_from_the_state_after_the_one_before_unless_it_begins_anew
     fresh, _ = loss_after(network, params, second, network.initial_carry(2))
     np.testing.assert_allclose(anew, fresh, rtol=1e-6)
     assert abs(anew - nats_2) > 1e-6
+
+
+def test_a_step_changes_the_state_of_its_own_streams_alone():
+    network = model.from_config(dataclasses.replace(SMALL, model=ModelConfig(2, 16, 0.0)))
+    params = init(network)
+    tokens = np.random.default_rng(0).integers(0, network.vocab_size, (2, 10)).astype(np.int32)
+    batch = Batch.of(tokens, network.start)._replace(begins_B=np.zeros(2, bool))
+    remembered = jax.tree.map(lambda x: x + jnp.arange(4)[:, None] / 10, network.initial_carry(4))
+    nats, after = loss_after(
+        network, params, batch._replace(streams_B=np.array([3, 1])), remembered
+    )
+    own = jax.tree.map(lambda x: x[:, [3, 1]], remembered)
+    expected_nats, expected = loss_after(network, params, batch, own)
+    np.testing.assert_allclose(nats, expected_nats, rtol=1e-6)
+    for got, changed, before in zip(after, expected, remembered, strict=True):
+        np.testing.assert_allclose(got[:, [3, 1]], changed, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(got[:, [0, 2]], before[:, [0, 2]])
 
 
 def test_the_first_loss_is_that_of_guessing():
@@ -322,7 +339,7 @@ FOLLOWING = dataclasses.replace(
     SMALL,
     model=ModelConfig(num_layers=2, hidden_size=16, dropout_rate=0.1, residual=True),
     controls=Controls(enabled=True),
-    data=DataConfig(batch_size=8, sequence_length=32, carry_state=True),
+    data=DataConfig(batch_size=8, sequence_length=32, num_streams=16),
 )
 
 
