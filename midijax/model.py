@@ -16,7 +16,7 @@ from midijax import lstm
 from midijax.config import Config
 
 Carry = tuple[jax.Array, jax.Array]  # (c_LxBxH, h_LxBxH), float32
-RESIDUAL_EMBEDDING = 0.3  # its first standard deviation: what layers add to it is small at first
+RESIDUAL_EMBEDDING = 0.1  # its first standard deviation: what layers add to it is small at first
 CPU_BFLOAT16_ROWS = 2  # from which on XLA's CPU products of bfloat16 outrun those of float32
 
 
