@@ -1,0 +1,59 @@
+"""experiments/checks/composers.py."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from midijax import corpus, etudes
+from midijax.config import Config, ModelConfig
+from midijax.controls import Controls
+from midijax.corpus import Recording
+from midijax.events import PERFORMANCE_RNN
+
+NAMES = ("Bach", "Chopin")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, save_run):
+    config = Config(
+        vocabulary=PERFORMANCE_RNN,
+        controls=Controls(enabled=True, composers=NAMES),
+        model=ModelConfig(num_layers=1, hidden_size=16),
+    )
+    return save_run(tmp_path_factory.mktemp("untrained"), config)
+
+
+def test_composers_are_told_by_what_differs_and_not_by_what_is_wide(check):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    features = rng.normal(0, (0.1, 3.0), (400, 2))
+    features[:, 0] += labels
+    discriminant = check("composers").Discriminant(features[:200], labels[:200])
+    counts = discriminant.recognize(features[200:], labels[200:])
+    np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(labels[200:]))
+    assert np.diag(counts).sum() >= 198
+
+
+def test_what_was_asked_is_held_against_what_is_recognized(check, workdir, tmp_path, run_command):
+    """The second composer's music is the first's at twice the speed."""
+    recordings = []
+    for name, etude in etudes.corpus(6):
+        for speed, composer in zip((1.0, 0.5), NAMES, strict=True):
+            recording = Recording.of(f"{name}-{composer}", etude.stretch(speed))
+            entry = dataclasses.replace(recording.entry, composer=composer)
+            recordings.append(dataclasses.replace(recording, entry=entry))
+    corpus.write(tmp_path / "data", {"train": recordings[:8], "validation": recordings[8:]})
+    flags = (f"--workdir={workdir}", f"--data={tmp_path / 'data'}", "--seconds=4")
+    code, out, err = run_command(check("composers"), *flags, "--num_samples=2")
+    assert code == 0, err
+    rows = [line.strip("| ").split(" | ") for line in out.splitlines()[2:]]
+    assert [row[0] for row in rows] == [*NAMES, "mean"]
+    assert float(rows[-1][-3]) > 0.9  # real ones are told
+
+
+def test_a_model_without_composers_is_refused(check, tmp_path, save_run, run_command):
+    config = Config(vocabulary=PERFORMANCE_RNN, model=ModelConfig(num_layers=1, hidden_size=16))
+    flags = (f"--workdir={save_run(tmp_path / 'plain', config)}", f"--data={tmp_path}")
+    code, _, err = run_command(check("composers"), *flags)
+    assert code == 2 and "knows no composers" in err
