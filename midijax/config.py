@@ -78,8 +78,8 @@ class DataConfig:
       num_streams: if not 0, so many streams of windows run through whole performances, each window
         from the state that the one before it ended in, with one transposition and stretch for all
         of a performance; a step takes `batch_size` of the streams, in turn. More streams, more
-        different music in steps that follow one another. If 0, each window is cut anywhere and
-        starts from nothing.
+        different music in steps that follow one another; of a small corpus there are fewer. If 0,
+        each window is cut anywhere and starts from nothing.
       max_transpose: each window is moved by up to this many semitones up or down.
       max_stretch: each window is slowed down or sped up by up to this share (0.05: 5 %).
       max_performances: train on this many performances, drawn by the run's seed; 0 takes all.
@@ -96,9 +96,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _in_range("data", self, "batch_size sequence_length", 1, MAX_WINDOWS)
-        in_turn = 0 <= self.num_streams <= MAX_WINDOWS and self.num_streams % self.batch_size == 0
+        is_allowed = (
+            0 <= self.num_streams <= MAX_WINDOWS and self.num_streams % self.batch_size == 0
+        )
         allowed = f"0 or a multiple of data.batch_size={self.batch_size}, at most {MAX_WINDOWS}"
-        require(in_turn, "data.num_streams", self.num_streams, allowed)
+        require(is_allowed, "data.num_streams", self.num_streams, allowed)
         _in_range("data", self, "max_performances", 0, MAX_STEPS)
         _in_range("data", self, "max_transpose", 0, NUM_PITCHES - 1)
         _in_range("data", self, "max_stretch", 0, MAX_STRETCH)

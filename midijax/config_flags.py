@@ -4,12 +4,11 @@ import dataclasses
 import difflib
 import functools
 import runpy
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from midijax.config import Config
+from midijax.config import Config, from_json, to_json
 from midijax.errors import UserError, in_one_line
 
 
@@ -41,7 +40,8 @@ def _attempt(path: str | Path, function: Callable[[], Any]) -> Any:
 
 
 def override(config: Config, assignments: list[str]) -> Config:
-    """Applies command-line words of the form `--config.model.hidden_size=256`."""
+    """Applies command-line words of the form `--config.model.hidden_size=256`, all at once."""
+    fields = to_json(config)
     for assignment in assignments:
         name, equals, text = assignment.removeprefix("--").partition("=")
         prefix, _, field = name.partition(".")
@@ -50,21 +50,22 @@ def override(config: Config, assignments: list[str]) -> Config:
                 f"unknown argument '{assignment}'; --help lists the flags, "
                 "and a field of the config is set by --config.FIELD=VALUE"
             )
-        config = _replace(config, field.split("."), text, assignment)
-    return config
+        _assign(fields, field.split("."), text, assignment)
+    return from_json(fields)
 
 
-def _replace(node: Any, path: list[str], text: str, assignment: str) -> Any:
+def _assign(fields: dict[str, Any], path: list[str], text: str, assignment: str) -> None:
     field, rest = path[0], path[1:]
-    types_by_name = typing.get_type_hints(type(node))
-    if field not in types_by_name:
+    if field not in fields:
         near = _nearest(path[-1])
         raise UserError(f"{assignment}: there is no field '{field}'; did you mean config.{near}?")
-    value = getattr(node, field)
-    if dataclasses.is_dataclass(value) != bool(rest):
+    value = fields[field]
+    if isinstance(value, dict) != bool(rest):
         raise UserError(f"{assignment}: '{field}' is {'a group' if not rest else 'no group'}")
-    new = _replace(value, rest, text, assignment) if rest else _parse(value, text, assignment)
-    return dataclasses.replace(node, **{field: new})
+    if rest:
+        _assign(value, rest, text, assignment)
+    else:
+        fields[field] = _parse(value, text, assignment)
 
 
 def _nearest(field: str) -> str:

@@ -13,14 +13,16 @@ import grain
 import jax
 import numpy as np
 
-from midijax import corpus
+from midijax import corpus, progress
 from midijax.config import Config, DataConfig
 from midijax.controls import COMPOSER, KINDS, Ahead, Controls
-from midijax.events import PAD, TIME_SHIFT, EventVocabulary
+from midijax.events import PAD, PERFORMANCE_RNN, TIME_SHIFT, EventVocabulary
 from midijax.performance import Performance
 from midijax.windows import ConsecutiveWindows, Place, RandomWindows
 
 CACHED_PERFORMANCES = 1024  # with the pedal folded in: some 100 kB each
+# What random numbers are drawn for; without, (seed, epoch, record) and (..., 0) would be one seed.
+_AUGMENTED, _TOLD = 2**32 - 1, 2**32 - 2
 _MAX_BATCHES = 2**40  # of an endless stream
 
 
@@ -89,25 +91,36 @@ class Cutter:
         self._entries = corpus.read_manifest(folder).performances["train"]
         self._config = config
         self._performance = functools.lru_cache(CACHED_PERFORMANCES)(self._read)
-        at_once = config.data.num_streams + config.data.batch_size
-        self._passage = functools.lru_cache(at_once)(self._encode)
-        self._num_events = [entry.events for entry in self._entries]
+        num_passages = -(-config.data.num_streams // jax.process_count())  # some MB for each
+        self._passage = functools.lru_cache(num_passages)(self._encode)
 
     @functools.cached_property
     def random_windows(self) -> RandomWindows:
         """Of a run without streams."""
-        return RandomWindows(self._num_events, self._config.data, self._config.seed)
+        num_events = [entry.events for entry in self._entries]
+        return RandomWindows(num_events, self._config.data, self._config.seed)
 
     @functools.cached_property
     def consecutive_windows(self) -> ConsecutiveWindows:
         """Of a run with streams."""
-        return ConsecutiveWindows(self._num_events, self._config.data, self._config.seed)
+        return ConsecutiveWindows(self._count_events(), self._config.data, self._config.seed)
+
+    def _count_events(self) -> list[int]:
+        """Of each performance, unstretched; the manifest knows those of one vocabulary."""
+        vocabulary = self._config.vocabulary
+        if vocabulary == PERFORMANCE_RNN:
+            return [entry.events for entry in self._entries]
+        every = progress.bar(
+            range(len(self._entries)), desc="counting events", unit=" performances", leave=False
+        )
+        return [len(vocabulary.encode(self._performance(record))) for record in every]
 
     def random_batch(self, windows_B: np.ndarray, rng: np.random.Generator) -> Batch:
         """Random windows, by their numbers, as a batch: this process's rows of it."""
         seeds_B = rng.integers(2**63, size=len(windows_B))
         rows = []
-        for stream, (window, seed) in _share(list(enumerate(zip(windows_B, seeds_B, strict=True)))):
+        drawn = list(zip(range(len(windows_B)), windows_B, seeds_B, strict=True))
+        for stream, window, seed in _share(drawn):
             row_rng = np.random.default_rng(seed)
             record, moment = self.random_windows.draw(window, row_rng)
             passage = cut(
@@ -125,7 +138,8 @@ class Cutter:
         epoch, places = self.consecutive_windows.batch(index)
         rows = []
         for place in _share(places):
-            rng = np.random.default_rng((self._config.seed, epoch, place.record, place.window))
+            drawn_for = (self._config.seed, _TOLD, epoch, place.record, place.window)
+            rng = np.random.default_rng(drawn_for)
             rows.append(self._row(self._passage(epoch, place.record), place, rng))
         return stack(rows)
 
@@ -137,7 +151,7 @@ class Cutter:
         tokens = passage.tokens[first : first + length]
         missing = length - len(tokens)
         targets_T = np.pad(tokens, (0, missing), constant_values=PAD)
-        goes_on = not place.begins and first <= len(passage.tokens)
+        goes_on = 0 < first <= len(passage.tokens)
         before = passage.tokens[first - 1] if goes_on else config.vocabulary.size
         inputs_T = np.append(before, np.maximum(targets_T[:-1], 0)).astype(np.int32)
         features_TxC = None
@@ -153,7 +167,7 @@ class Cutter:
     def _encode(self, epoch: int, record: int) -> Passage:
         """A whole performance as it is heard in one epoch."""
         vocabulary = self._config.vocabulary
-        rng = np.random.default_rng((self._config.seed, epoch, record))
+        rng = np.random.default_rng((self._config.seed, _AUGMENTED, epoch, record))
         music, _ = augment(self._performance(record), self._config.data, rng)
         return Passage(vocabulary.encode(music), 0.0, music, vocabulary)
 

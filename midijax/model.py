@@ -16,7 +16,8 @@ from midijax import lstm
 from midijax.config import Config
 
 Carry = tuple[jax.Array, jax.Array]  # (c_LxBxH, h_LxBxH), float32
-RESIDUAL_EMBEDDING = 0.1  # its first standard deviation: what layers add to it is small at first
+# Of the first embedding: layers add little at first, and beside much would be heard late.
+RESIDUAL_EMBEDDING_DEVIATION = 0.1
 CPU_BFLOAT16_ROWS = 2  # from which on XLA's CPU products of bfloat16 outrun those of float32
 
 
@@ -161,7 +162,9 @@ class PerformanceRNN(nn.Module):
         embedding = nn.Embed(
             self.vocab_size + 1,
             self.hidden_size,
-            embedding_init=nn.initializers.normal(RESIDUAL_EMBEDDING if self.residual else 1.0),
+            embedding_init=nn.initializers.normal(
+                RESIDUAL_EMBEDDING_DEVIATION if self.residual else 1.0
+            ),
             name="embedding",
         )
         layer = (

@@ -73,22 +73,31 @@ def loss(
     network: PerformanceRNN, params: Any, batch: Batch, carry: Carry, dropout_key: jax.Array
 ) -> tuple[jax.Array, Carry]:
     """Mean nats per event over the targets that are not PAD, and the streams' carry after them."""
-    streams_B, begins_Bx1 = batch.streams_B, batch.begins_B[:, None]
-    before = jax.tree.map(lambda x_LxSxH: jnp.where(begins_Bx1, 0, x_LxSxH[:, streams_B]), carry)
+    carry = begin(batch, carry)
     predicted: Any = network.apply(
         {"params": params},
         batch.inputs_BxT,
-        before,
+        jax.tree.map(lambda all_LxSxH: all_LxSxH[:, batch.streams_B], carry),
         deterministic=False,
         controls_BxTxC=batch.controls_BxTxC,
         rngs={"dropout": dropout_key},
     )
     logits_BxTxV, after = predicted
-    carry = jax.tree.map(lambda all_S, new_B: all_S.at[:, streams_B].set(new_B), carry, after)
+    carry = jax.tree.map(lambda all_S, new_B: all_S.at[:, batch.streams_B].set(new_B), carry, after)
     is_event_BxT = batch.targets_BxT != PAD
     labels_BxT = jnp.where(is_event_BxT, batch.targets_BxT, 0)
     nats_BxT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BxTxV, labels_BxT)
     return (nats_BxT * is_event_BxT).sum() / jnp.maximum(is_event_BxT.sum(), 1), carry
+
+
+def begin(batch: Batch, carry: Carry) -> Carry:
+    """The streams' carry before a batch: nothing for those that begin anew."""
+
+    def clear(all_LxSxH: jax.Array) -> jax.Array:
+        rows_LxBxH = jnp.where(batch.begins_B[:, None], 0, all_LxSxH[:, batch.streams_B])
+        return all_LxSxH.at[:, batch.streams_B].set(rows_LxBxH)
+
+    return jax.tree.map(clear, carry)
 
 
 def make_train_steps(
@@ -115,7 +124,8 @@ def make_train_steps(
         gradient = jax.tree.map(lambda g: jnp.where(usable, g, jnp.nan), gradient)
         updates, optimizer_state = transform.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        carry = jax.tree.map(lambda new, old: jnp.where(usable, new, old), carry, state.carry)
+        old_carry = begin(batch, state.carry)
+        carry = jax.tree.map(lambda new, old: jnp.where(usable, new, old), carry, old_carry)
         report = Report(
             loss=nats,
             gradient_norm=norm,

@@ -204,7 +204,7 @@ class Trainer:
         self._skipped_in_a_row = 0
         self._state = self._fresh_state()
         if restored := self._checkpoints.restore(self._state):
-            self._state = restored.state
+            self._state = restored.state._replace(carry=self._state.carry)  # of other music
         self._tell(f"{what}: back to the state of step {self.saved_step}, with the next data")
 
     def _fresh_state(self) -> TrainState:

@@ -7,6 +7,8 @@ import numpy as np
 
 from midijax.config import DataConfig
 
+FEWEST_WINDOWS = 8  # of a stream in an epoch, at whose beginning its state is lost
+
 
 class Place(NamedTuple):
     """What a row of a batch holds.
@@ -54,14 +56,17 @@ class ConsecutiveWindows:
     as many equal parts as there are streams. Batches take a window of each stream in turn: the
     first of the first B streams, of the next B, ..., and when all have had theirs, the second.
     What is left over at the line's end, less than a window for each stream, is left out in that
-    epoch.
+    epoch. Of a small corpus there are fewer streams, that none be shorter than
+    FEWEST_WINDOWS where it can be.
     """
 
     def __init__(self, num_events: Sequence[int], data: DataConfig, seed: int):
         """Takes the number of events of each performance, and the seed that orders them."""
         self._chosen = _chosen(num_events, data, seed)
         self._counts = -(-np.asarray(num_events)[self._chosen] // data.sequence_length)
-        self._num_streams, self._batch_size = data.num_streams, data.batch_size
+        self._batch_size = data.batch_size
+        most = int(self._counts.sum()) // FEWEST_WINDOWS // self._batch_size * self._batch_size
+        self._num_streams = max(self._batch_size, min(data.num_streams, most))
         self._seed = seed
         self._line: tuple[int, np.ndarray, np.ndarray] = (-1, self._chosen, self._chosen)
 

@@ -1,5 +1,7 @@
 import dataclasses
+import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from midijax.config import Config, DataConfig
 from midijax.controls import Controls
 from midijax.corpus import Recording
 from midijax.errors import UserError
-from midijax.events import NOTE_ON, PAD, PERFORMANCE_RNN
+from midijax.events import NOTE_ON, NOTEBOOK, OORE_2018, PAD, PERFORMANCE_RNN
 from midijax.performance import NOTE_DTYPE, Performance
 from midijax.windows import ConsecutiveWindows, RandomWindows
 
@@ -111,14 +113,16 @@ def test_consecutive_windows_show_whole_performances_in_order(folder):
         for stream, targets, inputs, begins in zip(
             batch.streams_B, batch.targets_BxT, batch.inputs_BxT, batch.begins_B, strict=True
         ):
+            events = targets[targets != PAD].tolist()
+            opens = any(whole[: len(events)] == events for whole in wholes) and bool(events)
+            assert opens == (inputs[0] == PERFORMANCE_RNN.size) or not events
             if begins:
                 finished.append(heard[stream])
                 heard[stream] = []
-                assert inputs[0] == PERFORMANCE_RNN.size
-            elif heard[stream]:
+            elif heard[stream] and events:
                 assert inputs[0] == heard[stream][-1]
             np.testing.assert_array_equal(inputs[1:], np.maximum(targets[:-1], 0))
-            heard[stream] += targets[targets != PAD].tolist()
+            heard[stream] += events
     assert [whole for whole in wholes if whole in finished]
     for piece in filter(None, finished):
         assert any(
@@ -129,7 +133,7 @@ def test_consecutive_windows_show_whole_performances_in_order(folder):
 def test_an_epoch_of_consecutive_windows_shows_each_once_but_for_the_rest():
     data = dataclasses.replace(PLAIN, batch_size=3, num_streams=6)
     windows = ConsecutiveWindows([64, 640, 100, 3], data, seed=0)
-    assert windows.batches_per_epoch == 14 // 6 * 2
+    assert windows.batches_per_epoch == 14 // 3  # three streams: six would have two windows each
     orders = []
     for epoch in range(5):
         seen = []
@@ -140,6 +144,43 @@ def test_an_epoch_of_consecutive_windows_shows_each_once_but_for_the_rest():
         assert len(set(seen)) == len(seen) == 12
         orders.append(seen)
     assert orders[0] != orders[1]
+
+
+def test_streams_take_turns_through_parts_of_equal_length():
+    data = dataclasses.replace(PLAIN, batch_size=3, num_streams=6)
+    windows = ConsecutiveWindows([64 * 200], data, seed=0)
+    assert windows.batches_per_epoch == 200 // 6 * 2
+    places = [place for index in range(4) for place in windows.batch(index)[1]]
+    assert [place.stream for place in places] == [0, 1, 2, 3, 4, 5] * 2
+    assert [place.window for place in places[:6]] == [0, 33, 66, 99, 132, 165]
+    assert [place.window for place in places[6:]] == [1, 34, 67, 100, 133, 166]
+    assert [place.begins for place in places] == [True] * 6 + [False] * 6
+
+
+def test_windows_are_counted_in_the_events_of_the_vocabulary(folder):
+    data = dataclasses.replace(FOLLOWING, batch_size=1, num_streams=1)
+    for vocabulary in (OORE_2018, NOTEBOOK):
+        cutter = input_pipeline.Cutter(folder, Config(vocabulary=vocabulary, data=data))
+        lengths = [len(vocabulary.encode(etude)) for _, etude in etudes.corpus(4)]
+        whole = sum(-(-length // 64) for length in lengths)
+        assert cutter.consecutive_windows.batches_per_epoch == whole
+
+
+def test_what_is_told_of_an_opening_does_not_follow_from_how_it_is_stretched(folder):
+    controls = Controls(enabled=True)
+    data = dataclasses.replace(FOLLOWING, control_dropout=0.5, max_stretch=0.5, batch_size=1)
+    cutter = input_pipeline.Cutter(folder, config(data, controls=controls))
+    durations = [etude.apply_sustain().duration for _, etude in etudes.corpus(4)]
+    stretches, kept = [], []
+    for index in range(40 * cutter.consecutive_windows.batches_per_epoch):
+        epoch, [place] = cutter.consecutive_windows.batch(index)
+        if place.window == 0:
+            told_T = cutter.consecutive_batch(index).controls_BxTxC[0]
+            kept.append([told_T[:, span].any() for span in controls.spans.values()][:3])
+            music = cutter._passage(epoch, place.record)._music
+            stretches.append(music.duration / durations[place.record])
+    correlations = np.corrcoef(stretches, np.array(kept, float).T)[0, 1:]
+    assert len(kept) > 100 and np.abs(correlations).max() < 0.3
 
 
 def test_a_performance_has_one_transposition_and_stretch_in_an_epoch_and_others_in_the_next(folder):
@@ -242,16 +283,20 @@ def test_a_transposition_that_would_leave_the_keyboard_is_not_drawn():
 
 @pytest.mark.parametrize("data", [PLAIN, FOLLOWING], ids=["random", "consecutive"])
 def test_processes_share_the_windows_without_overlap(folder, monkeypatch, data):
-    whole = take(input_pipeline.training_batches(folder, config(data)), 4)
+    def batches():
+        told = config(data, controls=Controls(enabled=True))
+        return list(itertools.islice(input_pipeline.training_batches(folder, told), 4))
+
+    whole = batches()
     monkeypatch.setattr("jax.process_count", lambda: 2)
     shares = []
     for process in range(2):
         monkeypatch.setattr("jax.process_index", lambda process=process: process)
-        shares.append(take(input_pipeline.training_batches(folder, config(data)), 4))
-    for step in range(4):
-        assert shares[0][step].shape == (2, 64)
-        together = np.concatenate((shares[0][step], shares[1][step]))
-        np.testing.assert_array_equal(together, whole[step])
+        shares.append(batches())
+    for first, second, expected in zip(*shares, whole, strict=True):
+        assert first.targets_BxT.shape == (2, 64)
+        together = jax.tree.map(lambda *halves: np.concatenate(halves), first, second)
+        jax.tree.map(np.testing.assert_array_equal, together, expected)
 
 
 def test_fingerprint_knows_content_not_place(folder, tmp_path):
