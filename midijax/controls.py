@@ -189,11 +189,8 @@ class Ahead:
         """Takes a performance without pedal."""
         notes = performance.notes
         self._onset_N = notes["onset"]
-        lasting_N = np.minimum(notes["offset"] - notes["onset"], HARMONY_SECONDS)
-        by_class = np.zeros((len(notes), NUM_PITCH_CLASSES))
-        by_class[np.arange(len(notes)), notes["pitch"] % NUM_PITCH_CLASSES] = lasting_N
         self._velocity_sums = _sums(notes["velocity"].astype(np.float64))
-        self._class_sums = _sums(by_class)
+        self._class_sums = _sums(seconds_by_class(notes))
 
     def measure(self, moments_T: np.ndarray) -> Mapping[str, np.ndarray]:
         """Density (T,), pitch classes (T, 12) and loudness (T,) of the seconds after each moment.
@@ -211,6 +208,14 @@ class Ahead:
             PITCH_CLASSES: by_class + PITCH_CLASS_PRIOR,
             LOUDNESS: np.where(counts > 0, velocities / np.maximum(counts, 1), np.nan),
         }
+
+
+def seconds_by_class(notes: np.ndarray) -> np.ndarray:
+    """How long each of N notes sounds, in its pitch class, (N, 12); never above HARMONY_SECONDS."""
+    by_class_Nx12 = np.zeros((len(notes), NUM_PITCH_CLASSES))
+    lasting_N = np.minimum(notes["offset"] - notes["onset"], HARMONY_SECONDS)
+    by_class_Nx12[np.arange(len(notes)), notes["pitch"] % NUM_PITCH_CLASSES] = lasting_N
+    return by_class_Nx12
 
 
 def _sums(values_N: np.ndarray) -> np.ndarray:

@@ -106,8 +106,9 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _NUM_GENERATED = flags.DEFINE_integer(
     "num_generated",
     0,
-    "Also let the model play this many performances, and hold them against real ones; --data is "
-    "then a prepared corpus with a training split. 0: none.",
+    "Also let the model play this many performances, nothing asked of it, and hold them against "
+    "real ones; --data is then a prepared corpus with a training split. Each is --drift_seconds "
+    "long, or --generated_seconds without. 0: none.",
     lower_bound=0,
     upper_bound=10_000,
     flag_values=FLAGS,

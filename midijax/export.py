@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from midijax import cli, outputs
+from midijax import cli, outputs, remote
 from midijax.errors import UserError
 
 FLAGS = flags.FlagValues()
@@ -22,7 +22,10 @@ _WORKDIR = flags.DEFINE_string(
     flag_values=FLAGS,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "The folder to make; it must not hold a model yet.", flag_values=FLAGS
+    "output_dir",
+    None,
+    "The folder to make, on this machine; it must not hold a model yet.",
+    flag_values=FLAGS,
 )
 
 
@@ -30,6 +33,8 @@ def main(arguments: list[str]) -> None:
     """Writes the folder and says how large it is."""
     cli.reject(arguments, FLAGS)
     workdir, folder = _path(_WORKDIR), _path(_OUTPUT_DIR)
+    if remote.is_remote(folder):
+        raise UserError(f"--output_dir={folder} is in a bucket; name a folder here, and copy it")
     outputs.require_folder("output_dir", folder)
 
     from midijax import checkpoint, publication  # JAX, after --help and bad flags

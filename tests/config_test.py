@@ -71,6 +71,20 @@ def test_overrides_reach_every_depth_and_keep_types():
     assert Config().num_steps != 5
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_fields_that_must_fit_each_other_change_together(batch_first):
+    streams = override_data(Config(), ["batch_size=32", "num_streams=256"])
+    words = ["batch_size=48", "num_streams=192"]
+    changed = override_data(streams, words if batch_first else words[::-1])
+    assert (changed.data.batch_size, changed.data.num_streams) == (48, 192)
+    with pytest.raises(UserError, match=r"data\.num_streams=256 must be .*multiple.*48"):
+        override_data(streams, words[:1])
+
+
+def override_data(config, words):
+    return config_flags.override(config, [f"--config.data.{word}" for word in words])
+
+
 def test_the_last_override_wins():
     assert config_flags.override(Config(), ["--config.seed=1", "--config.seed=2"]).seed == 2
 

@@ -25,6 +25,7 @@ CONFIG = {
     "model.dropout_rate": 0.2,
     "data.batch_size": 8,
     "data.sequence_length": 16,
+    "data.num_streams": 16,
     "num_steps": NUM_STEPS,
     "eval_every_steps": NUM_STEPS,
     "checkpoint_every_steps": 5,

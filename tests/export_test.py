@@ -63,6 +63,11 @@ def test_a_model_is_not_put_over_another(workdir, tmp_path, run_command):
     assert code == 2 and "holds a model already" in err
 
 
+def test_a_bucket_is_refused(workdir, run_command):
+    code, _, err = run_command(export, f"--workdir={workdir}", "--output_dir=s3://bucket/mine")
+    assert code == 2 and "name a folder here" in err
+
+
 def test_a_model_to_play_is_no_run_to_go_on_with(workdir, tmp_path, run_command):
     run_command(export, f"--workdir={workdir}", f"--output_dir={tmp_path / 'mine'}")
     checkpoints = training.Checkpoints(tmp_path / "mine", CONFIG, "nothing")

@@ -77,6 +77,15 @@ def test_layers_differ_and_forget_gates_start_open(params):
         np.testing.assert_array_equal(bias_G[2 * H :], 0.0)
 
 
+def test_what_a_residual_stack_embeds_is_small_beside_what_its_layers_learn_to_add():
+    for residual, deviation in ((True, 0.1), (False, 1.0)):
+        network = model.PerformanceRNN(
+            vocab_size=100, num_layers=1, hidden_size=64, residual=residual
+        )
+        table = model.init(network, jax.random.key(0))["embedding"]["embedding"]
+        assert np.std(table) == pytest.approx(deviation, rel=0.05)
+
+
 def test_one_layer_has_no_further_ones(tokens):
     network = model.PerformanceRNN(vocab_size=V, num_layers=1, hidden_size=H)
     params = init(network)

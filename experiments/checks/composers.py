@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from midijax import checkpoint, cli, corpus, generate, judging, progress, statistics
+from midijax import checkpoint, cli, corpus, generate, judging, mirror, progress, statistics
 from midijax.checkpoint import Loaded
 from midijax.compilation import enable_compile_cache
 from midijax.config import SHIPPED_WORKDIR
@@ -54,8 +54,14 @@ def main(arguments: list[str]) -> None:
     composers = loaded.config.controls.composers
     if not composers:
         raise UserError(f"the model in '{_WORKDIR.value}' knows no composers")
-    folder = cli.path(_DATA.value)
-    learned = Discriminant(*real(loaded, folder, "train"))
+    folder = mirror.fetched(cli.path(_DATA.value))
+    features, labels = real(loaded, folder, "train")
+    if missing := [name for index, name in enumerate(composers) if index not in labels]:
+        raise UserError(
+            f"the training split of '{folder}' has no {_SECONDS.value:g} seconds of {missing[0]}, "
+            "whom the model knows; take the corpus that it was trained on"
+        )
+    learned = Discriminant(features, labels)
     held_out = learned.recognize(*real(loaded, folder, "validation"))
     asked = learned.recognize(*played(loaded))
     print("| composer | excerpts | real | asked for | next asked for |\n|---|--:|--:|--:|--:|")
@@ -64,13 +70,14 @@ def main(arguments: list[str]) -> None:
         mine, others = asked[index], asked[(index + 1) % len(composers)]
         shares = (share(counts, index) for counts in (held_out[index], mine, others))
         print(f"| {name} | {count} | {' | '.join(shares)} |")
-    present = held_out.sum(axis=1) > 0
-    means = [
-        np.mean(np.diag(counts)[kept] / counts.sum(axis=1)[kept])
-        for counts, kept in ((held_out, present), (asked, ...))
-    ]
-    others = np.mean([row[index - 1] / row.sum() for index, row in enumerate(asked)])
-    print(f"| mean | | {means[0]:.2f} | {means[1]:.2f} | {others:.2f} |")
+    known = held_out.any(axis=1)  # those of whom the validation split has something
+    shares_CxC = asked / asked.sum(axis=1, keepdims=True)
+    means = (
+        (np.diag(held_out)[known] / held_out.sum(axis=1)[known]).mean(),
+        np.diag(shares_CxC)[known].mean(),
+        np.diag(np.roll(shares_CxC, -1, axis=0))[known].mean(),
+    )
+    print(f"| mean of those with excerpts | | {' | '.join(f'{mean:.2f}' for mean in means)} |")
 
 
 class Discriminant:
@@ -100,15 +107,18 @@ class Discriminant:
 def real(loaded: Loaded, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Features and composers' numbers of excerpts of a split, as the model could play them."""
     vocabulary, composers = loaded.config.vocabulary, loaded.config.controls.composers
+    every = judging.performances(folder, split)
     entries = corpus.read_manifest(folder).performances[split]
     features, labels = [], []
-    for entry, (_, music) in zip(entries, judging.performances(folder, split), strict=True):
+    for entry, (_, music) in zip(entries, every, strict=True):
         if entry.composer in composers:
             count = min(MAX_EXCERPTS, int(music.duration / _SECONDS.value))
             for start in np.arange(count) * _SECONDS.value:
                 events = vocabulary.encode(statistics.excerpt(music, start, _SECONDS.value))
                 features.append(feature(vocabulary.decode(events)))
                 labels.append(composers.index(entry.composer))
+    if not labels:
+        raise UserError(f"the {split} split of '{folder}' has nothing by those the model knows")
     return np.array(features), np.array(labels)
 
 

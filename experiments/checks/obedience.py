@@ -25,12 +25,12 @@ from midijax.checkpoint import Loaded
 from midijax.compilation import enable_compile_cache
 from midijax.config import SHIPPED_WORKDIR
 from midijax.controls import (
-    HARMONY_SECONDS,
     LOUDNESS,
     NOTES_PER_SECOND,
     NUM_PITCH_CLASSES,
     PITCH_CLASSES,
     Wishes,
+    seconds_by_class,
 )
 from midijax.generate import Length
 from midijax.performance import Performance
@@ -67,11 +67,10 @@ def main(arguments: list[str]) -> None:
     enable_compile_cache()
     loaded = checkpoint.load(cli.path(_WORKDIR.value))
     kinds = (NOTES_PER_SECOND, LOUDNESS, PITCH_CLASSES)
-    grids = {kind: [{kind: value} for value in _values(kind)] for kind in kinds}
-    together = zip(
-        *(_shuffled(_values(kind), seed) for seed, kind in enumerate(kinds)), strict=True
-    )
-    grids[TOGETHER] = [dict(zip(kinds, values, strict=True)) for values in together]
+    values = {kind: _shuffled(_values(kind), seed) for seed, kind in enumerate(kinds)}
+    grids = {kind: [{kind: value} for value in values[kind]] for kind in kinds}
+    together = zip(*values.values(), strict=True)
+    grids[TOGETHER] = [dict(zip(kinds, wish, strict=True)) for wish in together]
     pairs: dict[str, list[tuple[Any, Any]]] = {}
     print("| asked | control | result | mean difference |\n|---|---|--:|--:|")
     for name, grid in grids.items():
@@ -122,12 +121,10 @@ def _play(loaded: Loaded, name: str, grid: list[dict[str, Any]]) -> Iterator[dic
 def measure(performance: Performance, seconds: float) -> dict[str, Any]:
     """Density, mean velocity and pitch classes (12 sums of seconds) of a whole performance."""
     notes = performance.notes
-    lasting = np.minimum(notes["offset"] - notes["onset"], HARMONY_SECONDS)
-    classes = np.bincount(notes["pitch"] % NUM_PITCH_CLASSES, lasting, NUM_PITCH_CLASSES)
     return {
         NOTES_PER_SECOND: len(notes) / seconds,
         LOUDNESS: float(notes["velocity"].mean()) if len(notes) else 0.0,
-        PITCH_CLASSES: classes.tolist(),
+        PITCH_CLASSES: seconds_by_class(notes).sum(axis=0).tolist(),
     }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 from obedience import cosine, measure
 
-from midijax import checkpoint, cli, corpus, generate, primer, progress
+from midijax import checkpoint, cli, corpus, generate, mirror, primer, progress, statistics
 from midijax.compilation import enable_compile_cache
 from midijax.config import SHIPPED_WORKDIR
 from midijax.controls import NOTES_PER_SECOND, PITCH_CLASSES
@@ -52,8 +52,8 @@ def main(arguments: list[str]) -> None:
     enable_compile_cache()
     loaded = checkpoint.load(cli.path(_WORKDIR.value))
     vocabulary = loaded.config.vocabulary
-    records = corpus.open_split(cli.path(_DATA.value), "validation")
-    count = _MAX_PERFORMANCES.value or len(records)
+    records = corpus.open_split(mirror.fetched(cli.path(_DATA.value)), "validation")
+    count = min(_MAX_PERFORMANCES.value or len(records), len(records))
     heard: list[dict] = []
     gone_on: dict[str, list[dict]] = {name: [] for name in GOES_ON}
 
@@ -89,12 +89,9 @@ def main(arguments: list[str]) -> None:
 
 def excerpt(performance: Performance) -> Performance:
     """What the pianist plays after the primer, for as long as the model does."""
-    notes = performance.apply_sustain().notes
-    start = notes["onset"].min() + _PRIMER_SECONDS.value
-    after = notes[(notes["onset"] >= start) & (notes["onset"] < start + _SECONDS.value)]
-    after["onset"] -= start
-    after["offset"] -= start
-    return Performance(after)
+    heard = performance.apply_sustain()
+    start = heard.notes["onset"].min() + _PRIMER_SECONDS.value
+    return statistics.excerpt(heard, start, _SECONDS.value)
 
 
 def _column(measured: list[dict], kind: str) -> np.ndarray:

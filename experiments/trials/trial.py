@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from midijax import cli, config_flags, input_pipeline, metrics, model, progress, train_step
+from midijax import cli, config_flags, input_pipeline, metrics, mirror, model, progress, train_step
 from midijax.compilation import enable_compile_cache
 from midijax.config import Config
 from midijax.errors import UserError
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
         raise UserError("--data is needed: a corpus made by midijax.prepare")
     config = config_flags.override(config_flags.load(cli.path(_CONFIG.value)), changes)
     enable_compile_cache()
-    folder = cli.path(_DATA.value)
+    folder = mirror.fetched(cli.path(_DATA.value))
     num_events = round(_EVENTS.value * 1e6)
     row_events = config.data.batch_size * config.data.sequence_length
     dispatches = max(1, round(num_events / (row_events * config.steps_per_dispatch)))
