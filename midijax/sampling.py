@@ -42,9 +42,9 @@ class SamplingSettings:
       UserError: a value out of its range.
     """
 
-    temperature: float = 0.95
+    temperature: float = 1.05
     top_k: int = 0
-    top_p: float = 1.0
+    top_p: float = 0.98
     min_p: float = 0.0
     max_note_seconds: float = 10.0
 
