@@ -91,7 +91,7 @@ class Cutter:
         self._entries = corpus.read_manifest(folder).performances["train"]
         self._config = config
         self._performance = functools.lru_cache(CACHED_PERFORMANCES)(self._read)
-        num_passages = -(-config.data.num_streams // jax.process_count())  # some MB for each
+        num_passages = -(-config.data.num_streams // jax.process_count())  # about 1 MB each
         self._passage = functools.lru_cache(num_passages)(self._encode)
 
     @functools.cached_property

@@ -72,8 +72,10 @@ def initial_state(config: Config, network: PerformanceRNN, mesh: Mesh) -> TrainS
 def loss(
     network: PerformanceRNN, params: Any, batch: Batch, carry: Carry, dropout_key: jax.Array
 ) -> tuple[jax.Array, Carry]:
-    """Mean nats per event over the targets that are not PAD, and the streams' carry after them."""
-    carry = begin(batch, carry)
+    """Mean nats per event over the targets that are not PAD, and the streams' carry after them.
+
+    The carry is the one before the batch, as `begin` gives it.
+    """
     predicted: Any = network.apply(
         {"params": params},
         batch.inputs_BxT,
@@ -105,8 +107,9 @@ def make_train_steps(
 ) -> Callable[[TrainState, Batch, int], tuple[TrainState, Report]]:
     """Compiles (state, K batches, first step) -> (state K steps on, the last one's report).
 
-    It consumes the state. A step whose loss or gradient is not finite changes none of it. The
-    batches are a `Batch` whose arrays have an axis K before all others.
+    It consumes the state. A step whose loss or gradient is not finite changes none of it, but that
+    streams which begin anew have done so. The batches are a `Batch` whose arrays have an axis K
+    before all others.
     """
     transform = optimizer.optimizer(config.optimizer, config.num_steps)
     rate = optimizer.learning_rate(config.optimizer, config.num_steps)
@@ -118,14 +121,14 @@ def make_train_steps(
     ) -> tuple[TrainState, Report]:
         batch, step = batch_and_step
         dropout_key = jax.random.fold_in(seed_key, step)
-        (nats, carry), gradient = loss_and_gradient(state.params, batch, state.carry, dropout_key)
+        before = begin(batch, state.carry)
+        (nats, after), gradient = loss_and_gradient(state.params, batch, before, dropout_key)
         norm = optax.tree.norm(gradient)
         usable = jnp.isfinite(nats) & jnp.isfinite(norm)
         gradient = jax.tree.map(lambda g: jnp.where(usable, g, jnp.nan), gradient)
         updates, optimizer_state = transform.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        old_carry = begin(batch, state.carry)
-        carry = jax.tree.map(lambda new, old: jnp.where(usable, new, old), carry, old_carry)
+        carry = jax.tree.map(lambda new, old: jnp.where(usable, new, old), after, before)
         report = Report(
             loss=nats,
             gradient_norm=norm,

@@ -86,6 +86,16 @@ def test_a_corpus_without_the_composers_is_refused(check, workdir, tmp_path, run
     assert code == 2 and "has nothing by those the model knows" in err
 
 
+def test_a_composer_without_training_music_is_named(check, workdir, tmp_path, run_command):
+    recordings = [Recording.of(name, etude) for name, etude in etudes.corpus(2)]
+    entry = dataclasses.replace(recordings[0].entry, composer=NAMES[0])
+    recordings[0] = dataclasses.replace(recordings[0], entry=entry)
+    corpus.write(tmp_path / "data", {"train": recordings, "validation": recordings})
+    flags = (f"--workdir={workdir}", f"--data={tmp_path / 'data'}", "--seconds=4")
+    code, _, err = run_command(check("composers"), *flags)
+    assert code == 2 and f"no 4 seconds of {NAMES[1]}" in err
+
+
 def test_a_model_without_composers_is_refused(check, tmp_path, save_run, run_command):
     config = Config(vocabulary=PERFORMANCE_RNN, model=ModelConfig(num_layers=1, hidden_size=16))
     flags = (f"--workdir={save_run(tmp_path / 'plain', config)}", f"--data={tmp_path}")

@@ -120,7 +120,7 @@ def test_filters_look_at_the_probabilities_after_temperature():
 
 
 def test_filters_that_are_off_are_left_out():
-    assert SamplingSettings(top_p=1.0).filters is None
+    assert SamplingSettings(temperature=0.5, top_p=1.0).filters is None
     assert SamplingSettings(top_k=3, top_p=1.0).filters == Filters(3, 1.0, 0.0)
 
 

@@ -58,7 +58,8 @@ init = jax.jit(lambda network: model.init(network, jax.random.key(0)), static_ar
 
 @functools.partial(jax.jit, static_argnums=0)
 def loss_after(network, params, batch, carry):
-    return train_step.loss(network, params, batch, carry, jax.random.key(0))
+    begun = train_step.begin(batch, carry)
+    return train_step.loss(network, params, batch, begun, jax.random.key(0))
 
 
 def loss(network, params, tokens):
@@ -238,6 +239,20 @@ def test_an_update_that_is_not_finite_is_left_out(folder, tmp_path, poison, part
     assert optimizer.num_updates(trainer._state.optimizer) == 5
 
 
+def test_streams_that_begin_anew_do_so_though_the_update_is_left_out(poison):
+    poison("loss", [1])
+    network, mesh = model.from_config(SMALL), train_step.data_mesh()
+    state = train_step.initial_state(SMALL, network, mesh)
+    state = state._replace(carry=jax.tree.map(lambda x: x + 1, state.carry))
+    batch = Batch.of(np.zeros((8, 8), np.int32), network.start)
+    batch = batch._replace(begins_B=np.arange(8) < 3)
+    step = train_step.make_train_steps(SMALL, network, mesh)
+    state, report = step(state, jax.tree.map(lambda leaf: leaf[None], batch), 1)
+    assert report.skipped == 1
+    for leaf_LxSxH in state.carry:
+        assert not leaf_LxSxH[:, :3].any() and (leaf_LxSxH[:, 3:] == 1).all()
+
+
 def test_too_many_in_a_row_stop_the_run_with_the_last_good_checkpoint(folder, tmp_path, poison):
     poison("loss", [3, 4, 5, 6])
     config = dataclasses.replace(
@@ -359,6 +374,29 @@ def test_a_run_of_consecutive_windows_goes_on_with_the_state_of_each_row(folder,
     assert trainer.step == 2 and np.abs(np.asarray(trainer._state.carry)).sum() > 0
     assert trainer.run()
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_after_a_roll_back_no_stream_goes_on_from_other_music(
+    folder, tmp_path, poison, monkeypatch
+):
+    poison("loss", [4])
+    config = dataclasses.replace(FOLLOWING, max_skipped_in_a_row=0, max_roll_backs=1)
+    trainer = training.Trainer(tmp_path, config, folder)
+    roll_back, restore = trainer._roll_back, trainer._checkpoints.restore
+    saved, carries = [], []
+
+    def note_saved(like):
+        saved.append(restore(like))
+        return saved[-1]
+
+    def note_carry(*report):
+        roll_back(*report)
+        carries.append([np.abs(leaf).sum() for leaf in trainer._state.carry])
+
+    monkeypatch.setattr(trainer._checkpoints, "restore", note_saved)
+    monkeypatch.setattr(trainer, "_roll_back", note_carry)
+    assert trainer.run()
+    assert carries == [[0, 0]] and np.abs(saved[0].state.carry[0]).sum() > 0
 
 
 def test_a_run_starts_from_what_another_has_learned(folder, finished, tmp_path):

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import trained_model
 from absl import flags
 
-from midijax import checkpoint, cli, corpus, generate, judging, mirror, progress, statistics
+from midijax import cli, corpus, generate, judging, progress, statistics
 from midijax.checkpoint import Loaded
-from midijax.compilation import enable_compile_cache
-from midijax.config import SHIPPED_WORKDIR
 from midijax.controls import Wishes
 from midijax.errors import UserError
 from midijax.generate import Length
@@ -31,12 +30,8 @@ MAX_EXCERPTS = 8  # of a performance
 SHRINKAGE = 0.1  # of the covariance, towards a multiple of the identity
 
 FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string(
-    "workdir", str(SHIPPED_WORKDIR), "The folder of a trained model.", flag_values=FLAGS
-)
-_DATA = flags.DEFINE_string(
-    "data", None, "A corpus made by midijax.prepare that tells composers.", flag_values=FLAGS
-)
+trained_model.define_workdir(FLAGS)
+trained_model.define_data(FLAGS, "whose entries tell composers")
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", 16, "Samples for each composer.", 1, flag_values=FLAGS
 )
@@ -47,14 +42,11 @@ _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "As of midijax.sample.", 0.0, fl
 def main(arguments: list[str]) -> None:
     """Learns to tell composers, lets the model play, and prints the table."""
     cli.reject(arguments, FLAGS)
-    if not _DATA.value:
-        raise UserError("--data is needed: a corpus made by midijax.prepare")
-    enable_compile_cache()
-    loaded = checkpoint.load(cli.path(_WORKDIR.value))
+    folder = trained_model.corpus_folder(FLAGS)
+    loaded = trained_model.load(FLAGS)
     composers = loaded.config.controls.composers
     if not composers:
-        raise UserError(f"the model in '{_WORKDIR.value}' knows no composers")
-    folder = mirror.fetched(cli.path(_DATA.value))
+        raise UserError(f"the model in '{FLAGS['workdir'].value}' knows no composers")
     features, labels = real(loaded, folder, "train")
     if missing := [name for index, name in enumerate(composers) if index not in labels]:
         raise UserError(
@@ -64,20 +56,13 @@ def main(arguments: list[str]) -> None:
     learned = Discriminant(features, labels)
     held_out = learned.recognize(*real(loaded, folder, "validation"))
     asked = learned.recognize(*played(loaded))
+    asked_of_next = np.roll(asked, -1, axis=0)
+    shares_Cx3 = np.stack([own_shares(one) for one in (held_out, asked, asked_of_next)], axis=1)
     print("| composer | excerpts | real | asked for | next asked for |\n|---|--:|--:|--:|--:|")
-    for index, name in enumerate(composers):
-        count = int(held_out[index].sum())
-        mine, others = asked[index], asked[(index + 1) % len(composers)]
-        shares = (share(counts, index) for counts in (held_out[index], mine, others))
-        print(f"| {name} | {count} | {' | '.join(shares)} |")
+    for name, count, shares_3 in zip(composers, held_out.sum(axis=1), shares_Cx3, strict=True):
+        print(f"| {name} | {count} | {_cells(shares_3)} |")
     known = held_out.any(axis=1)  # those of whom the validation split has something
-    shares_CxC = asked / asked.sum(axis=1, keepdims=True)
-    means = (
-        (np.diag(held_out)[known] / held_out.sum(axis=1)[known]).mean(),
-        np.diag(shares_CxC)[known].mean(),
-        np.diag(np.roll(shares_CxC, -1, axis=0))[known].mean(),
-    )
-    print(f"| mean of those with excerpts | | {' | '.join(f'{mean:.2f}' for mean in means)} |")
+    print(f"| mean of those with excerpts | | {_cells(shares_Cx3[known].mean(axis=0))} |")
 
 
 class Discriminant:
@@ -149,9 +134,14 @@ def feature(performance: Performance) -> np.ndarray:
     return np.sqrt(np.nan_to_num(np.concatenate(ordered)))
 
 
-def share(counts: np.ndarray, index: int) -> str:
-    """What part of a row of counts is in one column."""
-    return f"{counts[index] / counts.sum():.2f}" if counts.sum() else ""
+def own_shares(counts_CxC: np.ndarray) -> np.ndarray:
+    """What part of each row of counts is in the column of its own number; NaN of an empty one."""
+    totals_C = counts_CxC.sum(axis=1)
+    return np.diag(counts_CxC) / np.where(totals_C > 0, totals_C, np.nan)
+
+
+def _cells(shares: np.ndarray) -> str:
+    return " | ".join("" if np.isnan(share) else f"{share:.2f}" for share in shares)
 
 
 if __name__ == "__main__":

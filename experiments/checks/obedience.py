@@ -18,12 +18,11 @@ from typing import Any
 
 import jax
 import numpy as np
+import trained_model
 from absl import flags
 
-from midijax import checkpoint, cli, generate, progress
+from midijax import cli, generate, progress
 from midijax.checkpoint import Loaded
-from midijax.compilation import enable_compile_cache
-from midijax.config import SHIPPED_WORKDIR
 from midijax.controls import (
     LOUDNESS,
     NOTES_PER_SECOND,
@@ -47,9 +46,7 @@ SCALES = {
 TOGETHER = "all together"
 
 FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string(
-    "workdir", str(SHIPPED_WORKDIR), "The folder of a trained model.", flag_values=FLAGS
-)
+trained_model.define_workdir(FLAGS)
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", 200, "Samples of each grid.", lower_bound=2, flag_values=FLAGS
 )
@@ -64,8 +61,7 @@ _JSON = flags.DEFINE_string("json", None, "Also write all pairs to this file.", 
 def main(arguments: list[str]) -> None:
     """Plays the grids and prints the table."""
     cli.reject(arguments, FLAGS)
-    enable_compile_cache()
-    loaded = checkpoint.load(cli.path(_WORKDIR.value))
+    loaded = trained_model.load(FLAGS)
     kinds = (NOTES_PER_SECOND, LOUDNESS, PITCH_CLASSES)
     values = {kind: _shuffled(_values(kind), seed) for seed, kind in enumerate(kinds)}
     grids = {kind: [{kind: value} for value in values[kind]] for kind in kinds}

@@ -12,25 +12,19 @@ primer's, and how far the density is from the primer's, as a factor.
 
 import jax
 import numpy as np
+import trained_model
 from absl import flags
 from obedience import cosine, measure
 
-from midijax import checkpoint, cli, corpus, generate, mirror, primer, progress, statistics
-from midijax.compilation import enable_compile_cache
-from midijax.config import SHIPPED_WORKDIR
+from midijax import cli, corpus, generate, primer, progress, statistics
 from midijax.controls import NOTES_PER_SECOND, PITCH_CLASSES
-from midijax.errors import UserError
 from midijax.generate import Length
 from midijax.performance import Performance
 from midijax.sampling import SamplingSettings
 
 FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string(
-    "workdir", str(SHIPPED_WORKDIR), "The folder of a trained model.", flag_values=FLAGS
-)
-_DATA = flags.DEFINE_string(
-    "data", None, "A corpus made by midijax.prepare, with a validation split.", flag_values=FLAGS
-)
+trained_model.define_workdir(FLAGS)
+trained_model.define_data(FLAGS, "with a validation split")
 _PRIMER_SECONDS = flags.DEFINE_float(
     "primer_seconds", 10.0, "How much is heard of each.", 1.0, flag_values=FLAGS
 )
@@ -47,12 +41,10 @@ GOES_ON = ("the pianist", "the model, primed", "the model, unprimed")
 def main(arguments: list[str]) -> None:
     """Plays on from every performance and prints the table."""
     cli.reject(arguments, FLAGS)
-    if not _DATA.value:
-        raise UserError("--data is needed: a corpus made by midijax.prepare")
-    enable_compile_cache()
-    loaded = checkpoint.load(cli.path(_WORKDIR.value))
+    folder = trained_model.corpus_folder(FLAGS)
+    loaded = trained_model.load(FLAGS)
     vocabulary = loaded.config.vocabulary
-    records = corpus.open_split(mirror.fetched(cli.path(_DATA.value)), "validation")
+    records = corpus.open_split(folder, "validation")
     count = min(_MAX_PERFORMANCES.value or len(records), len(records))
     heard: list[dict] = []
     gone_on: dict[str, list[dict]] = {name: [] for name in GOES_ON}
