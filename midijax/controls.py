@@ -4,7 +4,8 @@ Shapes: T moments, N notes, C features, K parts of a schedule.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Controls:
         unique = len(set(self.composers)) == len(self.composers)
         require(unique, "controls.composers", self.composers, "different names")
 
-    @property
+    @functools.cached_property
     def spans(self) -> dict[str, slice]:
         """The features of each control."""
         sizes = (len(DENSITY_KNOTS), NUM_PITCH_CLASSES, len(LOUDNESS_KNOTS), len(self.composers))
@@ -192,22 +193,42 @@ class Ahead:
         self._velocity_sums = _sums(notes["velocity"].astype(np.float64))
         self._class_sums = _sums(seconds_by_class(notes))
 
-    def measure(self, moments_T: np.ndarray) -> Mapping[str, np.ndarray]:
+    def measure(
+        self, moments_T: np.ndarray, kinds: Collection[str] = KINDS
+    ) -> dict[str, np.ndarray]:
         """Density (T,), pitch classes (T, 12) and loudness (T,) of the seconds after each moment.
 
-        The loudness of no notes is NaN.
+        Only those of `kinds` are measured. The loudness of no notes is NaN.
         """
-        first = np.searchsorted(self._onset_N, moments_T)
-        beyond = np.searchsorted(self._onset_N, moments_T + DENSITY_SECONDS)
-        beyond_harmony = np.searchsorted(self._onset_N, moments_T + HARMONY_SECONDS)
-        counts = beyond - first
-        velocities = self._velocity_sums[beyond] - self._velocity_sums[first]
-        by_class = self._class_sums[beyond_harmony] - self._class_sums[first]
-        return {
-            NOTES_PER_SECOND: counts / DENSITY_SECONDS,
-            PITCH_CLASSES: by_class + PITCH_CLASS_PRIOR,
-            LOUDNESS: np.where(counts > 0, velocities / np.maximum(counts, 1), np.nan),
+        measures = {
+            NOTES_PER_SECOND: self._density,
+            PITCH_CLASSES: self._pitch_classes,
+            LOUDNESS: self._loudness,
         }
+        return {kind: of(moments_T) for kind, of in measures.items() if kind in kinds}
+
+    def _density(self, moments_T: np.ndarray) -> np.ndarray:
+        first, beyond = self._notes_within(moments_T, DENSITY_SECONDS)
+        return (beyond - first) / DENSITY_SECONDS
+
+    def _pitch_classes(self, moments_T: np.ndarray) -> np.ndarray:
+        first, beyond = self._notes_within(moments_T, HARMONY_SECONDS)
+        return self._class_sums[beyond] - self._class_sums[first] + PITCH_CLASS_PRIOR
+
+    def _loudness(self, moments_T: np.ndarray) -> np.ndarray:
+        first, beyond = self._notes_within(moments_T, LOUDNESS_SECONDS)
+        velocities, counts = (
+            self._velocity_sums[beyond] - self._velocity_sums[first],
+            beyond - first,
+        )
+        return np.where(counts > 0, velocities / np.maximum(counts, 1), np.nan)
+
+    def _notes_within(self, moments_T: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """The first note after each moment, and the first beyond so many seconds."""
+        first, beyond = (
+            np.searchsorted(self._onset_N, moments_T + later) for later in (0.0, seconds)
+        )
+        return first, beyond
 
 
 def seconds_by_class(notes: np.ndarray) -> np.ndarray:

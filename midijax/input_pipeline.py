@@ -1,250 +1,149 @@
-"""From a prepared corpus to batches of events, cut, transposed, stretched and tokenized on the fly.
+"""What a training run reads of a prepared corpus: endless batches, and what it is validated on."""
 
-Shapes: B batch, T time, C features of controls.
-"""
-
-import functools
 import hashlib
-from collections.abc import Sequence
+import os
+import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
 import jax
 import numpy as np
+from absl import flags
 
-from midijax import corpus, progress
-from midijax.config import Config, DataConfig
-from midijax.controls import COMPOSER, KINDS, Ahead, Controls
-from midijax.events import PAD, PERFORMANCE_RNN, TIME_SHIFT, EventVocabulary
-from midijax.performance import Performance
-from midijax.windows import ConsecutiveWindows, Place, RandomWindows
+from midijax import batches, corpus
+from midijax.batches import Batch, Cutter
+from midijax.config import Config
+from midijax.events import EventVocabulary
 
-CACHED_PERFORMANCES = 1024  # with the pedal folded in: some 100 kB each
-# What random numbers are drawn for; without, (seed, epoch, record) and (..., 0) would be one seed.
-_AUGMENTED, _TOLD = 2**32 - 1, 2**32 - 2
+MAX_WORKERS = 8
+SHARED_MEMORY = Path("/dev/shm")
+NEEDED_SHARED_MEMORY = 2**30  # bytes; containers often have 64 MB
 _MAX_BATCHES = 2**40  # of an endless stream
+_BATCHES_AHEAD = 8
 
 
-class Batch(NamedTuple):
-    """What a training step sees.
-
-    Attributes:
-      inputs_BxT: the event before each target, or START; int32.
-      targets_BxT: the events to predict, padded with PAD; int32.
-      streams_B: the stream that each row belongs to, int32.
-      begins_B: whether a row starts from nothing, and not from the state its stream ended in.
-      controls_BxTxC: what each position is told of the music ahead, float32; None without controls.
-    """
-
-    inputs_BxT: np.ndarray
-    targets_BxT: np.ndarray
-    streams_B: np.ndarray
-    begins_B: np.ndarray
-    controls_BxTxC: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, tokens_BxT: np.ndarray, start: int) -> "Batch":
-        """Rows that each begin with their first event, before which the input is `start`."""
-        streams_B = np.arange(len(tokens_BxT), dtype=np.int32)
-        inputs_BxT = np.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-        begins_B = np.ones(len(tokens_BxT), bool)
-        return cls(np.maximum(inputs_BxT, 0), tokens_BxT, streams_B, begins_B)
-
-
-class Passage:
-    """Events of one performance, transposed and stretched, and what lies ahead of each."""
-
-    def __init__(
-        self, tokens: np.ndarray, start: float, music: Performance, vocabulary: EventVocabulary
-    ):
-        """Takes events, when in `music` (seconds) the first comes, and the music they tell of."""
-        self.tokens = tokens
-        steps = np.concatenate(([0], vocabulary.steps(tokens)))[: len(tokens)]
-        self._moments = start + steps / vocabulary.steps_per_second
-        self._music = music
-
-    def features(
-        self, span: slice, controls: Controls, composer: str, kept: Sequence[bool]
-    ) -> np.ndarray:
-        """What the model is told before each event of a span: the controls `kept`, (events, C)."""
-        moments = self._moments[span]
-        measured: dict[str, Any] = {**self._ahead.measure(moments), COMPOSER: composer}
-        told = {kind: measured[kind] for kind, keep in zip(KINDS, kept, strict=True) if keep}
-        return controls.features(**told, num_moments=len(moments))
-
-    @functools.cached_property
-    def _ahead(self) -> Ahead:
-        return Ahead(self._music)
-
-
-class Cutter:
-    """Turns places in a corpus into batches.
-
-    The random numbers of a row depend on its place in the whole batch, not on the number of
-    processes that share it.
-    """
-
-    def __init__(self, folder: str | Path, config: Config):
-        """Opens the training split of a prepared corpus."""
-        self._records = corpus.open_split(folder, "train")
-        self._entries = corpus.read_manifest(folder).performances["train"]
-        self._config = config
-        self._performance = functools.lru_cache(CACHED_PERFORMANCES)(self._read)
-        num_passages = -(-config.data.num_streams // jax.process_count())  # about 1 MB each
-        self._passage = functools.lru_cache(num_passages)(self._encode)
-
-    @functools.cached_property
-    def random_windows(self) -> RandomWindows:
-        """Of a run without streams."""
-        num_events = [entry.events for entry in self._entries]
-        return RandomWindows(num_events, self._config.data, self._config.seed)
-
-    @functools.cached_property
-    def consecutive_windows(self) -> ConsecutiveWindows:
-        """Of a run with streams."""
-        return ConsecutiveWindows(self._count_events(), self._config.data, self._config.seed)
-
-    def _count_events(self) -> list[int]:
-        """Of each performance, unstretched; the manifest knows those of one vocabulary."""
-        vocabulary = self._config.vocabulary
-        if vocabulary == PERFORMANCE_RNN:
-            return [entry.events for entry in self._entries]
-        every = progress.bar(
-            range(len(self._entries)), desc="counting events", unit=" performances", leave=False
-        )
-        return [len(vocabulary.encode(self._performance(record))) for record in every]
-
-    def random_batch(self, windows_B: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Random windows, by their numbers, as a batch: this process's rows of it."""
-        seeds_B = rng.integers(2**63, size=len(windows_B))
-        rows = []
-        drawn = list(zip(range(len(windows_B)), windows_B, seeds_B, strict=True))
-        for stream, window, seed in _share(drawn):
-            row_rng = np.random.default_rng(seed)
-            record, moment = self.random_windows.draw(window, row_rng)
-            passage = cut(
-                self._performance(record),
-                moment,
-                self._config.vocabulary,
-                self._config.data,
-                row_rng,
-            )
-            rows.append(self._row(passage, Place(stream, record, 0, True), row_rng))
-        return stack(rows)
-
-    def consecutive_batch(self, index: int) -> Batch:
-        """Batch `index` of windows that follow one another: this process's rows of it."""
-        epoch, places = self.consecutive_windows.batch(index)
-        rows = []
-        for place in _share(places):
-            drawn_for = (self._config.seed, _TOLD, epoch, place.record, place.window)
-            rng = np.random.default_rng(drawn_for)
-            rows.append(self._row(self._passage(epoch, place.record), place, rng))
-        return stack(rows)
-
-    def _row(self, passage: Passage, place: Place, rng: np.random.Generator) -> Batch:
-        """A window of a passage as a batch of no axis B."""
-        config = self._config
-        length = config.data.sequence_length
-        first = place.window * length
-        tokens = passage.tokens[first : first + length]
-        missing = length - len(tokens)
-        targets_T = np.pad(tokens, (0, missing), constant_values=PAD)
-        goes_on = 0 < first <= len(passage.tokens)
-        before = passage.tokens[first - 1] if goes_on else config.vocabulary.size
-        inputs_T = np.append(before, np.maximum(targets_T[:-1], 0)).astype(np.int32)
-        features_TxC = None
-        if config.controls.enabled:
-            kept = rng.random(len(KINDS)) >= config.data.control_dropout
-            span = slice(first, first + length)
-            composer = self._entries[place.record].composer
-            features = passage.features(span, config.controls, composer, kept.tolist())
-            features_TxC = np.pad(features, ((0, missing), (0, 0)))
-        stream, begins = np.array(place.stream, np.int32), np.array(place.begins)
-        return Batch(inputs_T, targets_T, stream, begins, features_TxC)
-
-    def _encode(self, epoch: int, record: int) -> Passage:
-        """A whole performance as it is heard in one epoch."""
-        vocabulary = self._config.vocabulary
-        rng = np.random.default_rng((self._config.seed, _AUGMENTED, epoch, record))
-        music, _ = augment(self._performance(record), self._config.data, rng)
-        return Passage(vocabulary.encode(music), 0.0, music, vocabulary)
-
-    def _read(self, record: int) -> Performance:
-        return corpus.unpack(self._records[record])[1].apply_sustain()
-
-
-class _CutRandomly(grain.transforms.RandomMap):
-    """`Cutter.random_batch` as grain wants it."""
-
-    def __init__(self, cutter: Cutter):
-        self._cutter = cutter
-
-    def random_map(self, windows_B: np.ndarray, rng: np.random.Generator) -> Batch:
-        return self._cutter.random_batch(windows_B, rng)
-
-
-def augment(
-    performance: Performance, data: DataConfig, rng: np.random.Generator
-) -> tuple[Performance, float]:
-    """Transposes and stretches at random, and tells the stretch.
-
-    The transposition is drawn only among those that keep every pitch.
-    """
-    lowest, highest = performance.transposition_range()
-    limit = data.max_transpose
-    semitones = int(rng.integers(max(lowest, -limit), min(highest, limit), endpoint=True))
-    stretch = 1 + rng.uniform(-1, 1) * data.max_stretch
-    return performance.transpose(semitones).stretch(stretch), stretch
-
-
-def cut(
-    performance: Performance,
-    moment: float,
-    vocabulary: EventVocabulary,
-    data: DataConfig,
-    rng: np.random.Generator,
-) -> Passage:
-    """Cuts a window out of a performance without pedal, randomly transposed and stretched.
-
-    Args:
-      performance: at least one note, sustain applied.
-      moment: where the window starts, from 0 to 1, counted in notes.
-      vocabulary: how it is tokenized.
-      data: the window's length and the ranges of transposition and stretch.
-      rng: draws the transposition and the stretch.
-
-    Returns:
-      Up to `data.sequence_length` events; fewer where the performance ends.
-    """
-    first_note = int(moment * len(performance.notes))
-    excerpt, start = _around(performance, first_note, data.sequence_length)
-    music, stretch = augment(excerpt, data, rng)
-    start *= stretch
-    tokens = _from_moment(vocabulary.encode(music), start, vocabulary)[: data.sequence_length]
-    return Passage(tokens, start, music, vocabulary)
-
-
-def training_batches(folder: str | Path, config: Config) -> grain.DatasetIterator:
+class Batches(Iterator[Batch]):
     """An endless stream of `Batch`es, B this process's share.
 
-    The iterator's state is its position: saved with a checkpoint, it goes on where it was.
+    Its state is its position: saved with a checkpoint, it goes on where it was, whatever the
+    number of workers.
     """
-    cutter = Cutter(folder, config)
-    if config.data.num_streams:
-        batches = grain.MapDataset.range(_MAX_BATCHES).map(cutter.consecutive_batch)
-    else:
-        batches = (
-            grain.MapDataset.range(len(cutter.random_windows))
-            .seed(config.seed)
-            .shuffle()
-            .repeat(None)
-            .batch(config.data.batch_size)
-            .random_map(_CutRandomly(cutter))
+
+    def __init__(self, cutter: Cutter, config: Config, num_workers: int):
+        """Takes what cuts the batches in as many parts as there are workers, or in one."""
+        self._cutter = cutter
+        self._config = config
+        self._num_workers = num_workers
+        self._next_index = 0
+        self._batches: grain.DatasetIterator | None = None
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            self._batches = iter(self._dataset(self._next_index))
+        batch = next(self._batches)
+        self._next_index += 1
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """The position: the number of the batch that comes next."""
+        return {"next_index": self._next_index}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to a position; raises KeyError, TypeError or ValueError if it is none."""
+        index = state["next_index"]
+        if type(index) is not int:
+            raise TypeError(f"{index!r} is no number of a batch")
+        if not 0 <= index < _MAX_BATCHES:
+            raise ValueError(f"there is no batch {index}")
+        self.close()
+        self._next_index = index
+
+    def close(self) -> None:
+        """Ends the workers; the next batch starts them anew."""
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
+
+    def _dataset(self, first: int) -> grain.IterDataset:
+        num_parts = max(1, self._num_workers)
+        numbers = grain.MapDataset.range(first * num_parts, _MAX_BATCHES * num_parts)
+        parts = numbers.map(_Parts(self._cutter, self._config, num_parts))
+        if not self._num_workers:
+            return parts.to_iter_dataset(
+                grain.ReadOptions(num_threads=1, prefetch_buffer_size=_BATCHES_AHEAD)
+            )
+        flags.FLAGS.mark_as_parsed()  # grain reads flags of its own there
+        in_worker = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        by_workers = grain.MultiprocessingOptions(num_parts, per_worker_buffer_size=_BATCHES_AHEAD)
+        return (
+            parts.to_iter_dataset(in_worker)
+            .mp_prefetch(by_workers, worker_init_fn=_leave_stopping_to_the_parent)
+            .batch(num_parts, batch_fn=batches.join)
         )
-    read_options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
-    return iter(batches.to_iter_dataset(read_options))
+
+
+class _Parts(grain.transforms.Map):
+    """Part n % P of batch n // P."""
+
+    def __init__(self, cutter: Cutter, config: Config, num_parts: int):
+        self._cutter = cutter
+        self._num_parts = num_parts
+        self._drawn: grain.MapDataset | None = None
+        if not config.data.num_streams:
+            self._drawn = (
+                grain.MapDataset.range(len(cutter.random_windows))
+                .seed(config.seed)
+                .shuffle()
+                .repeat(None)
+                .batch(config.data.batch_size)
+                .random_map(_DrawSeeds())
+            )
+
+    def map(self, number: int) -> Batch:
+        index, part = divmod(number, self._num_parts)
+        if self._drawn is None:
+            return self._cutter.consecutive(index, part)
+        windows_B, seeds_B = self._drawn[index]
+        return self._cutter.random(windows_B, seeds_B, part)
+
+
+class _DrawSeeds(grain.transforms.RandomMap):
+    """Gives each window of a batch the seed of its own random numbers."""
+
+    def random_map(
+        self, windows_B: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return windows_B, rng.integers(2**63, size=len(windows_B))
+
+
+def _leave_stopping_to_the_parent(worker: int, num_workers: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def training_batches(folder: str | Path, config: Config, num_workers: int = 0) -> Batches:
+    """Endless batches of the training split; raises UserError if it is missing or damaged.
+
+    Args:
+      folder: a prepared corpus.
+      config: the run.
+      num_workers: processes that cut the batches, each its own rows of all of them; 0: a thread.
+        The batches are the same.
+    """
+    rows = config.data.batch_size // jax.process_count()
+    num_workers = min(num_workers, rows)
+    return Batches(Cutter(folder, config, max(1, num_workers)), config, num_workers)
+
+
+def useful_workers() -> int:
+    """How many workers keep an accelerator busy; 0 beside a CPU, whose cores are the network's."""
+    if jax.default_backend() == "cpu" or not SHARED_MEMORY.exists():
+        return 0
+    if shutil.disk_usage(SHARED_MEMORY).free < NEEDED_SHARED_MEMORY:
+        return 0
+    return min(MAX_WORKERS, len(os.sched_getaffinity(0)) - 1)
 
 
 def validation_sequences(folder: str | Path, vocabulary: EventVocabulary) -> list[np.ndarray]:
@@ -263,38 +162,3 @@ def fingerprint(folder: str | Path) -> str:
     performances = corpus.read_manifest(folder).performances
     parts = [f"{split}:{e.sha256}" for split, entries in performances.items() for e in entries]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _share(values_B: Sequence[Any]) -> Sequence[Any]:
-    """The part of this process."""
-    share = len(values_B) // jax.process_count()
-    return values_B[jax.process_index() * share : (jax.process_index() + 1) * share]
-
-
-def stack(parts: Sequence[Batch]) -> Batch:
-    """Rows as one batch, or batches as those of one dispatch: along a new first axis."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
-
-
-def _around(performance: Performance, first: int, length: int) -> tuple[Performance, float]:
-    """The notes that `length` events from note `first` on can tell of, and when that note starts.
-
-    Times count from the second in which the excerpt starts. Notes that sound at that moment come
-    along, as does the note before it, which sets the velocity.
-    """
-    notes = performance.notes[: first + length]
-    moment = notes["onset"][first]
-    index = np.arange(len(notes))
-    excerpt = notes[(notes["offset"] > moment) | (index >= first - 1)]
-    start = np.floor(excerpt["onset"][0])  # a whole second is a whole step
-    excerpt["onset"] -= start
-    excerpt["offset"] -= start
-    return Performance(excerpt), moment - start
-
-
-def _from_moment(tokens: np.ndarray, moment: float, vocabulary: EventVocabulary) -> np.ndarray:
-    """The events from `moment` (seconds) on."""
-    step = vocabulary.seconds_to_steps(np.asarray(moment))
-    reached = np.searchsorted(vocabulary.steps(tokens), step)
-    is_arrival = reached < len(tokens) and vocabulary.kinds[tokens[reached]] == TIME_SHIFT
-    return tokens[reached + is_arrival :]

@@ -15,6 +15,7 @@ _Inputs = tuple[jax.Array, jax.Array | None]  # x_TxBxD and side_TxBxC
 # Rows S * B of a segment on each device. A CPU multiplies no faster with more, and keeps these in
 # its cache; accelerators want few, large products, and devices to add up their gradients seldom.
 CPU_ROWS, ACCELERATOR_ROWS = 2**10, 2**16
+ACCELERATOR_UNROLL = 8  # steps per turn of a loop, whose own cost on a GPU is that of a step
 CPU_BFLOAT16_SUM = 2**10  # terms per product, see `_matmul_in_parts`
 
 
@@ -113,6 +114,10 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def _unroll() -> int:
+    return 1 if _on_cpu() else ACCELERATOR_UNROLL
+
+
 def _is_one_hot(x: jax.Array) -> bool:
     return jnp.issubdtype(x.dtype, jnp.integer)
 
@@ -135,7 +140,8 @@ def _forward(
 
     def segment(carry: Carry, inputs_S: _Inputs) -> tuple[Carry, _States]:
         x_SxBxD, side_SxBxC = inputs_S
-        return jax.lax.scan(step, carry, project(weights, x_SxBxD, dtype, side_SxBxC))
+        projected_SxBxG = project(weights, x_SxBxD, dtype, side_SxBxC)
+        return jax.lax.scan(step, carry, projected_SxBxG, unroll=_unroll())
 
     carry_after, states_NxS = jax.lax.scan(segment, carry, inputs_NxS)
     h_TxBxH = _join(_unpack(states_NxS.h))
@@ -218,7 +224,7 @@ def _retreat(
         return (dc_BxH * f, _matmul_in_parts(dgates_BxG, recurrent_GxH, dtype)), dgates_BxG
 
     steps = (dh_SxBxH, per_dc_SxBx3H, per_dh_SxBxH, dc_per_dh_SxBxH, f)
-    return jax.lax.scan(step, dcarry, steps, reverse=True)
+    return jax.lax.scan(step, dcarry, steps, reverse=True, unroll=_unroll())
 
 
 def _over_time(a_SxBxM: jax.Array, b_SxBxN: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -13,9 +13,9 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from midijax import model, optimizer
+from midijax.batches import Batch
 from midijax.config import Config
 from midijax.events import PAD
-from midijax.input_pipeline import Batch
 from midijax.model import Carry, PerformanceRNN
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from midijax import config as config_lib
 from midijax import input_pipeline, log, metrics, midi, model, plots, progress
+from midijax.batches import stack
 from midijax.checkpoint import METRIC, Loaded
 from midijax.config import Config, ModelConfig
 from midijax.errors import UserError
@@ -70,7 +71,9 @@ class Trainer:
         self._is_primary = jax.process_index() == 0
         self._network = model.from_config(config)
         self._train_steps = make_train_steps(config, self._network, self._mesh)
-        self._batches = input_pipeline.training_batches(corpus_folder, config)
+        self._batches = input_pipeline.training_batches(
+            corpus_folder, config, input_pipeline.useful_workers()
+        )
         self._validation = input_pipeline.validation_sequences(corpus_folder, config.vocabulary)
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))
         self._after_save = after_save
@@ -115,6 +118,7 @@ class Trainer:
         config = self._config
         with (
             contextlib.closing(self._checkpoints),
+            contextlib.closing(self._batches),
             MetricWriter(self._workdir, self._step)
             if self._is_primary
             else contextlib.nullcontext() as self._writer,
@@ -158,7 +162,7 @@ class Trainer:
         """Sends the device its next steps, without waiting for them."""
         num_steps = self._config.steps_per_dispatch
         with self._health.waiting_for_data():
-            batches_K = input_pipeline.stack([next(self._batches) for _ in range(num_steps)])
+            batches_K = stack([next(self._batches) for _ in range(num_steps)])
         placed = jax.make_array_from_process_local_data(batches_sharding(self._mesh), batches_K)
         self._state, report = self._train_steps(self._state, placed, self._step + 1)
         self._step += num_steps

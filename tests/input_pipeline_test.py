@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import itertools
 
@@ -5,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from midijax import corpus, etudes, input_pipeline
+from midijax import corpus, etudes, input_pipeline, passage
+from midijax.batches import Cutter
 from midijax.config import Config, DataConfig
 from midijax.controls import Controls
 from midijax.corpus import Recording
@@ -45,7 +47,7 @@ def test_unaugmented_windows_are_excerpts_of_the_performance():
     performance = random_performance()
     whole = PERFORMANCE_RNN.encode(performance).tolist()
     for moment in np.linspace(0, 0.999, 50):
-        window = input_pipeline.cut(
+        window = passage.cut(
             performance, moment, PERFORMANCE_RNN, PLAIN, np.random.default_rng(0)
         ).tokens.tolist()
         assert any(whole[i : i + len(window)] == window for i in range(len(whole)))
@@ -160,7 +162,7 @@ def test_streams_take_turns_through_parts_of_equal_length():
 def test_windows_are_counted_in_the_events_of_the_vocabulary(folder):
     data = dataclasses.replace(FOLLOWING, batch_size=1, num_streams=1)
     for vocabulary in (OORE_2018, NOTEBOOK):
-        cutter = input_pipeline.Cutter(folder, Config(vocabulary=vocabulary, data=data))
+        cutter = Cutter(folder, Config(vocabulary=vocabulary, data=data))
         lengths = [len(vocabulary.encode(etude)) for _, etude in etudes.corpus(4)]
         whole = sum(-(-length // 64) for length in lengths)
         assert cutter.consecutive_windows.batches_per_epoch == whole
@@ -169,13 +171,13 @@ def test_windows_are_counted_in_the_events_of_the_vocabulary(folder):
 def test_what_is_told_of_an_opening_does_not_follow_from_how_it_is_stretched(folder):
     controls = Controls(enabled=True)
     data = dataclasses.replace(FOLLOWING, control_dropout=0.5, max_stretch=0.5, batch_size=1)
-    cutter = input_pipeline.Cutter(folder, config(data, controls=controls))
+    cutter = Cutter(folder, config(data, controls=controls))
     durations = [etude.apply_sustain().duration for _, etude in etudes.corpus(4)]
     stretches, kept = [], []
     for index in range(40 * cutter.consecutive_windows.batches_per_epoch):
         epoch, [place] = cutter.consecutive_windows.batch(index)
         if place.window == 0:
-            told_T = cutter.consecutive_batch(index).controls_BxTxC[0]
+            told_T = cutter.consecutive(index).controls_BxTxC[0]
             kept.append([told_T[:, span].any() for span in controls.spans.values()][:3])
             music = cutter._passage(epoch, place.record)._music
             stretches.append(music.duration / durations[place.record])
@@ -187,12 +189,12 @@ def test_a_performance_has_one_transposition_and_stretch_in_an_epoch_and_others_
     data = dataclasses.replace(
         FOLLOWING, max_transpose=5, max_stretch=0.1, batch_size=1, num_streams=1
     )
-    cutter = input_pipeline.Cutter(folder, config(data))
+    cutter = Cutter(folder, config(data))
     per_epoch = cutter.consecutive_windows.batches_per_epoch
     heard = {}
     for index in range(3 * per_epoch):
         epoch, [place] = cutter.consecutive_windows.batch(index)
-        targets = cutter.consecutive_batch(index).targets_BxT
+        targets = cutter.consecutive(index).targets_BxT
         heard.setdefault((epoch, place.record), []).extend(targets[targets != PAD].tolist())
     music = {key: PERFORMANCE_RNN.decode(np.array(tokens)) for key, tokens in heard.items()}
     plain = [etude.apply_sustain() for _, etude in etudes.corpus(4)]
@@ -242,7 +244,7 @@ def test_max_performances_draws_that_many_by_seed():
 
 def cut(data, seed):
     rng = np.random.default_rng(seed)
-    return input_pipeline.cut(random_performance(), 0.3, PERFORMANCE_RNN, data, rng).tokens
+    return passage.cut(random_performance(), 0.3, PERFORMANCE_RNN, data, rng).tokens
 
 
 def test_transpositions_reach_their_limits_and_no_further():
@@ -277,7 +279,7 @@ def test_a_transposition_that_would_leave_the_keyboard_is_not_drawn():
     data = dataclasses.replace(PLAIN, max_transpose=6)
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        tokens = input_pipeline.cut(Performance(notes), 0.5, PERFORMANCE_RNN, data, rng).tokens
+        tokens = passage.cut(Performance(notes), 0.5, PERFORMANCE_RNN, data, rng).tokens
         assert set(PERFORMANCE_RNN.values[notes_on(tokens)].tolist()) <= {0, 127}
 
 
@@ -297,6 +299,27 @@ def test_processes_share_the_windows_without_overlap(folder, monkeypatch, data):
         assert first.targets_BxT.shape == (2, 64)
         together = jax.tree.map(lambda *halves: np.concatenate(halves), first, second)
         jax.tree.map(np.testing.assert_array_equal, together, expected)
+
+
+@augmented
+def test_workers_make_the_batches_that_a_thread_makes(folder, data):
+    told = config(dataclasses.replace(data, batch_size=5, num_streams=data.num_streams and 10))
+    alone = take(input_pipeline.training_batches(folder, told), 9)
+    with contextlib.closing(input_pipeline.training_batches(folder, told, 2)) as batches:
+        np.testing.assert_array_equal(take(batches, 6), alone[:6])
+        state = batches.get_state()
+    with contextlib.closing(input_pipeline.training_batches(folder, told, 3)) as batches:
+        batches.set_state(state)
+        np.testing.assert_array_equal(take(batches, 3), alone[6:])
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"next_index": -1}, {"next_index": 1.5}, {"next_index": None}]
+)
+def test_no_place_in_the_data_is_refused(folder, state):
+    batches = input_pipeline.training_batches(folder, config())
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        batches.set_state(state)
 
 
 def test_fingerprint_knows_content_not_place(folder, tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from midijax import model
+from midijax.batches import Batch
 from midijax.config import Config, ModelConfig
-from midijax.input_pipeline import Batch
 
 V, L, H, B, T, C = 11, 3, 8, 2, 6, 3
 

@@ -18,12 +18,12 @@ from midijax import (
     train_step,
     training,
 )
+from midijax.batches import Batch
 from midijax.config import TINY, DataConfig, ModelConfig, OptimizerConfig
 from midijax.controls import Controls
 from midijax.corpus import Recording
 from midijax.errors import UserError
 from midijax.events import PAD
-from midijax.input_pipeline import Batch
 from midijax.stopping import StopRequest
 
 SMALL = dataclasses.replace(

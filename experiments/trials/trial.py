@@ -15,6 +15,7 @@ import jax
 from absl import flags
 
 from midijax import cli, config_flags, input_pipeline, metrics, mirror, model, progress, train_step
+from midijax.batches import stack
 from midijax.compilation import enable_compile_cache
 from midijax.config import Config
 from midijax.errors import UserError
@@ -59,7 +60,7 @@ def train_and_score(config: Config, folder: Path) -> Scores:
     batches = input_pipeline.training_batches(folder, config)
     steps_at_once = config.steps_per_dispatch
     for step in progress.bar(range(0, config.num_steps, steps_at_once), desc="training"):
-        batches_K = input_pipeline.stack(list(itertools.islice(batches, steps_at_once)))
+        batches_K = stack(list(itertools.islice(batches, steps_at_once)))
         placed = jax.device_put(batches_K, train_step.batches_sharding(mesh))
         state, _ = train_steps(state, placed, step + 1)
     held_out = input_pipeline.validation_sequences(folder, config.vocabulary)

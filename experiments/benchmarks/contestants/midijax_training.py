@@ -5,8 +5,8 @@ import numpy as np
 import serve
 
 from midijax import model, train_step
+from midijax.batches import Batch
 from midijax.config import Config, DataConfig, ModelConfig, OptimizerConfig
-from midijax.input_pipeline import Batch
 
 settings = serve.settings()
 config = Config(
