@@ -11,11 +11,11 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from midijax import atomic, config, mirror, remote
+from midijax import __version__, atomic, config, mirror, remote
 from midijax.config import Config
 from midijax.errors import UserError
 
-_PACKAGES = ("midijax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def describe(folder: Path, chosen: Config) -> None:
     """Leaves a note of the config and the versions in the folder."""
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    versions["python"] = platform.python_version()
+    versions = {"midijax": __version__, "python": platform.python_version()}
+    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     for name, content in (("config", config.to_json(chosen)), ("versions", versions)):
         atomic.write_text(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
