@@ -112,10 +112,8 @@ class Cutter:
 
     def _share(self, values_B: Sequence[Any], part: int) -> Sequence[Any]:
         """The values of the rows of one part of this process's."""
-        first, end = (
-            len(values_B) * (self._first_part + edge) // self._all_parts
-            for edge in (part, part + 1)
-        )
+        number = self._first_part + part
+        first, end = (len(values_B) * n // self._all_parts for n in (number, number + 1))
         return values_B[first:end]
 
     def _row(self, passage: Passage, place: Place, rng: np.random.Generator) -> Batch:

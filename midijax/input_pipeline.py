@@ -1,7 +1,6 @@
 """What a training run reads of a prepared corpus: endless batches, and what it is validated on."""
 
 import hashlib
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from midijax import batches, corpus
+from midijax import batches, corpus, workers
 from midijax.batches import Batch, Cutter
 from midijax.config import Config
 from midijax.events import EventVocabulary
@@ -42,8 +41,11 @@ class Batches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         if self._batches is None:
-            self._batches = iter(self._dataset(self._next_index))
-        batch = next(self._batches)
+            with workers.held_back(signal.SIGINT, signal.SIGTERM):  # by the workers for good
+                self._batches = iter(self._dataset(self._next_index))
+                batch = next(self._batches)
+        else:
+            batch = next(self._batches)
         self._next_index += 1
         return batch
 
@@ -80,7 +82,7 @@ class Batches(Iterator[Batch]):
         by_workers = grain.MultiprocessingOptions(num_parts, per_worker_buffer_size=_BATCHES_AHEAD)
         return (
             parts.to_iter_dataset(in_worker)
-            .mp_prefetch(by_workers, worker_init_fn=_leave_stopping_to_the_parent)
+            .mp_prefetch(by_workers, worker_init_fn=_begin_worker)
             .batch(num_parts, batch_fn=batches.join)
         )
 
@@ -119,8 +121,8 @@ class _DrawSeeds(grain.transforms.RandomMap):
         return windows_B, rng.integers(2**63, size=len(windows_B))
 
 
-def _leave_stopping_to_the_parent(worker: int, num_workers: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin_worker(worker: int, num_workers: int) -> None:
+    workers.end_with_parent()
 
 
 def training_batches(folder: str | Path, config: Config, num_workers: int = 0) -> Batches:
@@ -143,7 +145,7 @@ def useful_workers() -> int:
         return 0
     if shutil.disk_usage(SHARED_MEMORY).free < NEEDED_SHARED_MEMORY:
         return 0
-    return min(MAX_WORKERS, len(os.sched_getaffinity(0)) - 1)
+    return min(MAX_WORKERS, workers.num_cores() - 1)
 
 
 def validation_sequences(folder: str | Path, vocabulary: EventVocabulary) -> list[np.ndarray]:

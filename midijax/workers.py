@@ -14,7 +14,7 @@ from typing import Any
 def new_pool(num_workers: int = 0) -> ProcessPoolExecutor:
     """A pool of fresh processes, deaf to Ctrl-C; one per core if `num_workers` is 0."""
     context = multiprocessing.get_context("spawn")
-    pool = _Pool(num_workers or num_cores(), context, initializer=_begin)
+    pool = _Pool(num_workers or num_cores(), context, initializer=end_with_parent)
     # Else an exit after two Ctrl-C waits for ever to hand work to processes that have ended.
     pool._call_queue.cancel_join_thread()  # type: ignore[attr-defined]
     return pool
@@ -27,22 +27,24 @@ def num_cores() -> int:
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, *args: Any, **kwargs: Any) -> Future:
-        with _ctrl_c_held_back():  # for the processes that begin here, from their first moment on
+        with held_back(
+            signal.SIGINT
+        ):  # for the processes that begin here, from their first moment on
             return super().submit(*args, **kwargs)
 
 
 @contextlib.contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Ctrl-C reaches this thread at the end of the block, and what is started in it never."""
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def held_back(*signals: signal.Signals) -> Iterator[None]:
+    """Signals reach this thread at the end of the block, and processes started in it never."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _begin() -> None:
-    """Ends with the parent, even if that is killed."""
+def end_with_parent() -> None:
+    """Has this process end when the one that started it does, even if that is killed."""
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

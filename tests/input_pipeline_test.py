@@ -1,9 +1,15 @@
 import contextlib
 import dataclasses
 import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 from midijax import corpus, etudes, input_pipeline, passage
@@ -311,6 +317,44 @@ def test_workers_make_the_batches_that_a_thread_makes(folder, data):
     with contextlib.closing(input_pipeline.training_batches(folder, told, 3)) as batches:
         batches.set_state(state)
         np.testing.assert_array_equal(take(batches, 3), alone[6:])
+
+
+def test_workers_leave_stopping_to_the_run(folder):
+    with contextlib.closing(input_pipeline.training_batches(folder, config(), 2)) as batches:
+        take(batches, 1)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, number)
+        assert len(take(batches, 40)) == 40
+        assert len(multiprocessing.active_children()) == 2
+    assert not multiprocessing.active_children()
+
+
+ENDLESS = """
+import multiprocessing, sys
+from midijax import input_pipeline
+from midijax.config import Config
+
+if __name__ == "__main__":
+    batches = input_pipeline.training_batches(sys.argv[1], Config(), 2)
+    next(batches)
+    print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_end_with_a_run_that_is_killed(folder, tmp_path):
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS)
+    command = [sys.executable, str(script), str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as run:
+        workers = [psutil.Process(int(pid)) for pid in run.stdout.readline().split()]
+        run.kill()
+    gone, alive = psutil.wait_procs(workers, timeout=20)
+    for worker in alive:
+        worker.kill()
+    assert len(gone) == 2 and not alive
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ CTRL_C_WHILE_A_PROCESS_BEGINS = """
 import signal
 from midijax import workers
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever was inherited
-with workers._ctrl_c_held_back():
+with workers.held_back(signal.SIGINT):
     signal.raise_signal(signal.SIGINT)
     print("held back")
 """

@@ -1,8 +1,8 @@
 """How fast and in how much memory a training step runs: midijax beside PyTorch, Keras and Flax.
 
 One step is forward, backward, gradient clipping and Adam for the paper's model (413 events, 3 x
-512) on 64 sequences of 256 random events, or on a wider one and more. Contestants take turns, on the
-GPU where there is one; quiet the machine first.
+512) on 64 sequences of 256 random events, or a wider one on more. Contestants take turns, on a GPU
+where there is one; quiet the machine first.
 
     python3 -m venv peers && peers/bin/pip install -r experiments/benchmarks/peers.txt
     python experiments/benchmarks/training.py --peers_python=peers/bin/python
