@@ -18,9 +18,10 @@ class Health:
     """Appends a line to `health-HOST.jsonl` once a minute, each host to its own.
 
     Fields: `events_per_second`, of the whole run over that minute, whatever took its time;
-    `data_wait_share`, the part of the minute in which the loop waited for batches; `memory_bytes`,
-    resident, of this process; `device_memory_bytes`, in use on the host's first device, null where
-    devices share the host's memory.
+    `data_wait_share`, the part of the minute in which the loop waited for batches (while the device
+    takes the steps sent to it before: it idles only as the share nears 1); `memory_bytes`,
+    resident, of this process; `device_memory_bytes`, the most used so far on the host's first
+    device, null where devices share the host's memory.
     """
 
     def __init__(self, workdir: Path, events_per_step: int, first_step: int):
@@ -62,7 +63,7 @@ class Health:
             "events_per_second": round(events / seconds, 1),
             "data_wait_share": round(self._waited / seconds, 4),
             "memory_bytes": self._process.memory_info().rss,
-            "device_memory_bytes": on_device.get("bytes_in_use"),
+            "device_memory_bytes": on_device.get("peak_bytes_in_use"),
         }
 
 
@@ -72,7 +73,9 @@ def _in_words(
     memory_bytes: int,
     device_memory_bytes: int | None,
 ) -> str:
-    device = "" if device_memory_bytes is None else f", {_gib(device_memory_bytes)} on the device"
+    device = ""
+    if device_memory_bytes is not None:
+        device = f", at most {_gib(device_memory_bytes)} on the device"
     return (
         f"{events_per_second:,.0f} events/s, {data_wait_share:.1%} of the time waiting for data, "
         f"{_gib(memory_bytes)} of memory{device}"

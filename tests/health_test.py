@@ -45,6 +45,21 @@ def test_each_line_counts_from_the_one_before_and_a_later_run_adds_to_them(tmp_p
     assert [line["events_per_second"] > 0 for line in found] == [True, False, True, False]
 
 
+class Accelerator:
+    def memory_stats(self):
+        return {"bytes_in_use": 2**20, "peak_bytes_in_use": 5 * 2**30}
+
+
+def test_the_most_that_was_used_of_an_accelerator_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("jax.local_devices", lambda: [Accelerator()])
+    told = []
+    with Health(tmp_path, events_per_step=1, first_step=0) as watched:
+        watched.look(1, told.append)
+    assert lines(tmp_path / "health-0.jsonl")[0]["device_memory_bytes"] == 5 * 2**30
+    assert told[0].endswith("at most 5.00 GiB on the device")
+
+
 def test_a_full_disk_is_one_sentence(tmp_path):
     (tmp_path / "full.jsonl").symlink_to("/dev/full")
     lines = JsonLines(tmp_path / "full.jsonl")
