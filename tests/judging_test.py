@@ -223,7 +223,7 @@ def test_the_grid_prints_a_row_for_each_combination(check, run_command, workdir,
     grid = check("sampling_grid")
     flags = ("--temperatures=0.5,1", "--top_ps=0.9", "--min_ps=0,0.1", "--num_generated=2")
     places = f"--workdir={opinionated}", f"--data={workdir / 'etudes'}", "--generated_seconds=4"
-    code, out, err = run_command(grid, *places, *flags)
+    code, out, err = run_command(grid, *places, *flags, "--drift_seconds=8")
     assert code == 0, err
     rows = [line for line in out.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4 + 1
@@ -231,6 +231,8 @@ def test_the_grid_prints_a_row_for_each_combination(check, run_command, workdir,
     (chosen,) = (index for index, row in enumerate(rows[2:6]) if "**" in row)
     assert areas[chosen] == max(areas)
     assert len(set(areas)) > 1
+    ends = [row.replace("*", "").split("|")[-2].strip() for row in rows[2:]]
+    assert all(re.fullmatch(r"\d+%", end) for end in ends[:4]) and ends[4] == ""
 
 
 @pytest.mark.parametrize(

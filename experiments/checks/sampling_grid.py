@@ -7,7 +7,9 @@ It prints a Markdown table, a row for each combination. What chooses is the mean
 of the values (midijax.similarity) over all statistics; a combination whose lead over another is
 within the standard deviation that draws of real performances have is no better than it. The other
 columns tell what that area does not: how often passages come again, and how long the longest loop
-and the longest passage known from the training split are (medians; real ones in the last row).
+and the longest passage known from the training split are (medians; real ones in the last row), and,
+with --drift_seconds, what share of long performances ends within the spread of real ones
+(midijax.drift; mean over its statistics).
 """
 
 import dataclasses
@@ -25,7 +27,7 @@ from midijax.sampling import SamplingSettings
 
 HEADER = (
     *("temperature", "top-p", "min-p", "mean OA", "lowest OA", "mean OA, distances"),
-    *("8-note passages again", "longest loop", "longest known passage"),
+    *("8-note passages again", "longest loop", "longest known passage", "ends within"),
 )
 
 FLAGS = flags.FlagValues()
@@ -46,6 +48,13 @@ _NUM_GENERATED = flags.DEFINE_integer(
 _GENERATED_SECONDS = flags.DEFINE_float(
     "generated_seconds", 60.0, "Their length.", lower_bound=1.0, flag_values=FLAGS
 )
+_DRIFT_SECONDS = flags.DEFINE_float(
+    "drift_seconds",
+    0.0,
+    "How long they go on for their ends to be looked at; 0: not.",
+    lower_bound=0.0,
+    flag_values=FLAGS,
+)
 _SEED = flags.DEFINE_integer(
     "seed", 0, "The same for every combination.", lower_bound=0, flag_values=FLAGS
 )
@@ -61,7 +70,7 @@ def main(arguments: list[str]) -> None:
     plan = judging.Plan(
         count=_NUM_GENERATED.value,
         seconds=_GENERATED_SECONDS.value,
-        drift_seconds=0,
+        drift_seconds=_DRIFT_SECONDS.value,
         seed=_SEED.value,
         settings=grid[0],
     )
@@ -99,7 +108,7 @@ def report(judged: Sequence[dict[str, Any]]) -> str:
     real = ["real", "", "", f"{areas[best]['ceiling']:.3f}"]
     real.append(f"{min(of['values']['ceiling']['overlapping_area'] for of in statistics):.2f}")
     real.append(f"{_mean_distances(judged[best], ceiling=True):.3f}")
-    rows.append(real + _medians(judged[best], "real"))
+    rows.append([*real, *_medians(judged[best], "real"), ""])
     deviation = areas[best]["ceiling_deviation"]
     return f"{table(HEADER, rows)}\n\nDraws of real performances deviate by {deviation:.3f}."
 
@@ -113,6 +122,7 @@ def _row(figures: dict[str, Any]) -> list[str]:
         f"{min(areas):.2f}",
         f"{_mean_distances(figures):.3f}",
         *_medians(figures, "generated"),
+        _ends_within(figures),
     ]
 
 
@@ -120,6 +130,13 @@ def _mean_distances(figures: dict[str, Any], ceiling: bool = False) -> float:
     ways = [of["distances"] for of in figures["statistics"].values()]
     areas = [(way["ceiling"] if ceiling else way)["overlapping_area"] for way in ways]
     return sum(areas) / len(areas)
+
+
+def _ends_within(figures: dict[str, Any]) -> str:
+    if not figures["drift"]:
+        return ""
+    shares = [of["last_within"] for of in figures["drift"].values()]
+    return f"{sum(shares) / len(shares):.0%}"
 
 
 def _medians(figures: dict[str, Any], group: str) -> list[str]:
