@@ -225,6 +225,19 @@ def test_controls_tell_of_the_music_ahead_unless_dropped(folder):
     assert not next(input_pipeline.training_batches(folder, silent)).controls_BxTxC.any()
 
 
+@pytest.mark.parametrize(("dropout", "share"), [(0.0, 1.0), (1.0, 0.0)])
+def test_the_composer_is_told_unless_dropped(tmp_path, dropout, share):
+    recording = Recording.of("x", etudes.compose(0))
+    entry = dataclasses.replace(recording.entry, composer="Anna")
+    corpus.write(tmp_path / "corpus", {"train": [dataclasses.replace(recording, entry=entry)]})
+    controls = Controls(enabled=True, composers=("Berta", "Anna"))
+    data = dataclasses.replace(PLAIN, control_dropout=dropout)
+    batches = input_pipeline.training_batches(tmp_path / "corpus", config(data, controls=controls))
+    batch = next(batches)
+    told = batch.controls_BxTxC[..., controls.spans["composer"]][batch.targets_BxT != PAD]
+    assert (told == [0, share]).all()
+
+
 def test_each_control_is_dropped_by_itself(folder):
     controls = Controls(enabled=True)
     data = dataclasses.replace(FOLLOWING, control_dropout=0.5)
