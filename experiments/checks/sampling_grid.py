@@ -103,7 +103,7 @@ def report(judged: Sequence[dict[str, Any]]) -> str:
     areas = [figures["mean_overlapping_area"] for figures in judged]
     best = max(range(len(judged)), key=lambda index: areas[index]["generated"])
     rows = [_row(figures) for figures in judged]
-    rows[best] = [f"**{cell}**" for cell in rows[best]]
+    rows[best] = [cell and f"**{cell}**" for cell in rows[best]]
     statistics = judged[best]["statistics"].values()
     real = ["real", "", "", f"{areas[best]['ceiling']:.3f}"]
     real.append(f"{min(of['values']['ceiling']['overlapping_area'] for of in statistics):.2f}")
