@@ -63,6 +63,7 @@ class Cutter:
         self._folder = folder
         self._entries = corpus.read_manifest(folder).performances.get("train", [])
         self._config = config
+        self.num_parts = num_parts
         self._first_part = jax.process_index() * num_parts
         self._all_parts = jax.process_count() * num_parts
         self._records = corpus.open_split(folder, "train")

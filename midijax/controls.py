@@ -193,12 +193,10 @@ class Ahead:
         self._velocity_sums = _sums(notes["velocity"].astype(np.float64))
         self._class_sums = _sums(seconds_by_class(notes))
 
-    def measure(
-        self, moments_T: np.ndarray, kinds: Collection[str] = KINDS
-    ) -> dict[str, np.ndarray]:
-        """Density (T,), pitch classes (T, 12) and loudness (T,) of the seconds after each moment.
+    def measure(self, moments_T: np.ndarray, kinds: Collection[str]) -> dict[str, np.ndarray]:
+        """What is among `kinds` of the seconds after each moment.
 
-        Only those of `kinds` are measured. The loudness of no notes is NaN.
+        Density (T,), pitch classes (T, 12) and loudness (T,); the loudness of no notes is NaN.
         """
         measures = {
             NOTES_PER_SECOND: self._density,
@@ -217,18 +215,14 @@ class Ahead:
 
     def _loudness(self, moments_T: np.ndarray) -> np.ndarray:
         first, beyond = self._notes_within(moments_T, LOUDNESS_SECONDS)
-        velocities, counts = (
-            self._velocity_sums[beyond] - self._velocity_sums[first],
-            beyond - first,
-        )
+        velocities = self._velocity_sums[beyond] - self._velocity_sums[first]
+        counts = beyond - first
         return np.where(counts > 0, velocities / np.maximum(counts, 1), np.nan)
 
     def _notes_within(self, moments_T: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
         """The first note after each moment, and the first beyond so many seconds."""
-        first, beyond = (
-            np.searchsorted(self._onset_N, moments_T + later) for later in (0.0, seconds)
-        )
-        return first, beyond
+        first = np.searchsorted(self._onset_N, moments_T)
+        return first, np.searchsorted(self._onset_N, moments_T + seconds)
 
 
 def seconds_by_class(notes: np.ndarray) -> np.ndarray:

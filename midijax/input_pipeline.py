@@ -15,13 +15,13 @@ from absl import flags
 from midijax import batches, corpus, workers
 from midijax.batches import Batch, Cutter
 from midijax.config import Config
+from midijax.errors import TryAgain, in_one_line
 from midijax.events import EventVocabulary
 
 MAX_WORKERS = 8
-SHARED_MEMORY = Path("/dev/shm")
-NEEDED_SHARED_MEMORY = 2**30  # bytes; containers often have 64 MB
+SHARED_MEMORY = Path("/dev/shm")  # through which workers hand on what they cut
 _MAX_BATCHES = 2**40  # of an endless stream
-_BATCHES_AHEAD = 8
+_BATCHES_AHEAD = 4
 
 
 class Batches(Iterator[Batch]):
@@ -31,11 +31,11 @@ class Batches(Iterator[Batch]):
     number of workers.
     """
 
-    def __init__(self, cutter: Cutter, config: Config, num_workers: int):
-        """Takes what cuts the batches in as many parts as there are workers, or in one."""
+    def __init__(self, cutter: Cutter, config: Config, in_workers: bool):
+        """Takes what cuts the batches, and whether a process for each part does, or a thread."""
         self._cutter = cutter
         self._config = config
-        self._num_workers = num_workers
+        self._in_workers = in_workers
         self._next_index = 0
         self._batches: grain.DatasetIterator | None = None
 
@@ -43,11 +43,22 @@ class Batches(Iterator[Batch]):
         if self._batches is None:
             with workers.held_back(signal.SIGINT, signal.SIGTERM):  # by the workers for good
                 self._batches = iter(self._dataset(self._next_index))
-                batch = next(self._batches)
+                batch = self._take(self._batches)
         else:
-            batch = next(self._batches)
+            batch = self._take(self._batches)
         self._next_index += 1
         return batch
+
+    def _take(self, batches: grain.DatasetIterator) -> Batch:
+        try:
+            return next(batches)
+        except RuntimeError as error:
+            if not self._in_workers:
+                raise
+            raise TryAgain(
+                f"a process that cuts batches has ended ({in_one_line(error)}); if the machine ran "
+                "out of memory, give it more; the same command goes on from the last checkpoint"
+            ) from error
 
     def get_state(self) -> dict[str, Any]:
         """The position: the number of the batch that comes next."""
@@ -70,10 +81,10 @@ class Batches(Iterator[Batch]):
         self._batches = None
 
     def _dataset(self, first: int) -> grain.IterDataset:
-        num_parts = max(1, self._num_workers)
+        num_parts = self._cutter.num_parts
         numbers = grain.MapDataset.range(first * num_parts, _MAX_BATCHES * num_parts)
-        parts = numbers.map(_Parts(self._cutter, self._config, num_parts))
-        if not self._num_workers:
+        parts = numbers.map(_Parts(self._cutter, self._config))
+        if not self._in_workers:
             return parts.to_iter_dataset(
                 grain.ReadOptions(num_threads=1, prefetch_buffer_size=_BATCHES_AHEAD)
             )
@@ -90,9 +101,8 @@ class Batches(Iterator[Batch]):
 class _Parts(grain.transforms.Map):
     """Part n % P of batch n // P."""
 
-    def __init__(self, cutter: Cutter, config: Config, num_parts: int):
+    def __init__(self, cutter: Cutter, config: Config):
         self._cutter = cutter
-        self._num_parts = num_parts
         self._drawn: grain.MapDataset | None = None
         if not config.data.num_streams:
             self._drawn = (
@@ -105,7 +115,7 @@ class _Parts(grain.transforms.Map):
             )
 
     def map(self, number: int) -> Batch:
-        index, part = divmod(number, self._num_parts)
+        index, part = divmod(number, self._cutter.num_parts)
         if self._drawn is None:
             return self._cutter.consecutive(index, part)
         windows_B, seeds_B = self._drawn[index]
@@ -135,15 +145,21 @@ def training_batches(folder: str | Path, config: Config, num_workers: int = 0) -
         The batches are the same.
     """
     rows = config.data.batch_size // jax.process_count()
-    num_workers = min(num_workers, rows)
-    return Batches(Cutter(folder, config, max(1, num_workers)), config, num_workers)
+    cutter = Cutter(folder, config, num_parts=max(1, min(num_workers, rows)))
+    return Batches(cutter, config, in_workers=num_workers > 0)
 
 
-def useful_workers() -> int:
-    """How many workers keep an accelerator busy; 0 beside a CPU, whose cores are the network's."""
+def useful_workers(config: Config) -> int:
+    """How many workers keep an accelerator busy.
+
+    None beside a CPU, whose cores are the network's; nor where too little memory can be shared, as
+    in many containers.
+    """
     if jax.default_backend() == "cpu" or not SHARED_MEMORY.exists():
         return 0
-    if shutil.disk_usage(SHARED_MEMORY).free < NEEDED_SHARED_MEMORY:
+    bytes_per_event = 4 * (2 + config.controls.num_features)
+    batch_bytes = bytes_per_event * config.data.batch_size * config.data.sequence_length
+    if shutil.disk_usage(SHARED_MEMORY).free < 2 * _BATCHES_AHEAD * batch_bytes:
         return 0
     return min(MAX_WORKERS, workers.num_cores() - 1)
 

@@ -32,7 +32,7 @@ class Passage:
     ) -> np.ndarray:
         """What the model is told before each event of a span: controls of `kinds`, (events, C)."""
         moments = self._moments[span]
-        told: dict[str, Any] = dict(self._ahead.measure(moments, kinds))
+        told: dict[str, Any] = {**self._ahead.measure(moments, kinds)}
         if COMPOSER in kinds:
             told[COMPOSER] = composer
         return controls.features(**told, num_moments=len(moments))

@@ -72,7 +72,7 @@ class Trainer:
         self._network = model.from_config(config)
         self._train_steps = make_train_steps(config, self._network, self._mesh)
         self._batches = input_pipeline.training_batches(
-            corpus_folder, config, input_pipeline.useful_workers()
+            corpus_folder, config, input_pipeline.useful_workers(config)
         )
         self._validation = input_pipeline.validation_sequences(corpus_folder, config.vocabulary)
         self._checkpoints = Checkpoints(workdir, config, input_pipeline.fingerprint(corpus_folder))

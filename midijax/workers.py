@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -27,15 +28,15 @@ def num_cores() -> int:
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, *args: Any, **kwargs: Any) -> Future:
-        with held_back(
-            signal.SIGINT
-        ):  # for the processes that begin here, from their first moment on
+        # By processes that begin here, from their first moment on.
+        with held_back(signal.SIGINT):
             return super().submit(*args, **kwargs)
 
 
 @contextlib.contextmanager
 def held_back(*signals: signal.Signals) -> Iterator[None]:
     """Signals reach this thread at the end of the block, and processes started in it never."""
+    multiprocessing.resource_tracker.ensure_running()  # lets signals through where it is started
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

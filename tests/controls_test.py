@@ -4,6 +4,7 @@ import pytest
 from midijax.config import Config
 from midijax.controls import (
     DENSITY_KNOTS,
+    KINDS,
     LOUDNESS_KNOTS,
     PITCH_CLASS_PRIOR,
     Ahead,
@@ -24,7 +25,9 @@ def performance(*notes):
 
 def test_measures_what_lies_ahead_of_each_moment():
     ahead = Ahead(performance((0, 2, 60, 40), (1, 2, 64, 80), (4.5, 20, 67, 60)))
-    measured = ahead.measure(np.array([0.0, 0.5, 1.6, 30.0, 1.5]))  # the last: 3 s before a note
+    measured = ahead.measure(
+        np.array([0.0, 0.5, 1.6, 30.0, 1.5]), KINDS
+    )  # the last: 3 s before a note
     np.testing.assert_allclose(measured["notes_per_second"], [2 / 3, 1 / 3, 1 / 3, 0, 0])
     np.testing.assert_allclose(measured["loudness"], [60, 80, 60, np.nan, np.nan])
     harmony = np.zeros((5, 12))

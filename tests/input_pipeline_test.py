@@ -1,8 +1,6 @@
 import contextlib
 import dataclasses
 import itertools
-import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import psutil
 import pytest
 
 from midijax import corpus, etudes, input_pipeline, passage
-from midijax.batches import Cutter
+from midijax.batches import Cutter, join
 from midijax.config import Config, DataConfig
 from midijax.controls import Controls
 from midijax.corpus import Recording
@@ -302,21 +300,22 @@ def test_a_transposition_that_would_leave_the_keyboard_is_not_drawn():
         assert set(PERFORMANCE_RNN.values[notes_on(tokens)].tolist()) <= {0, 127}
 
 
+@pytest.mark.parametrize(("num_processes", "num_parts"), [(2, 1), (4, 1), (2, 2), (1, 3)])
 @pytest.mark.parametrize("data", [PLAIN, FOLLOWING], ids=["random", "consecutive"])
-def test_processes_share_the_windows_without_overlap(folder, monkeypatch, data):
-    def batches():
-        told = config(data, controls=Controls(enabled=True))
-        return list(itertools.islice(input_pipeline.training_batches(folder, told), 4))
-
-    whole = batches()
-    monkeypatch.setattr("jax.process_count", lambda: 2)
-    shares = []
-    for process in range(2):
+def test_processes_share_the_windows_without_overlap(
+    folder, monkeypatch, data, num_processes, num_parts
+):
+    told = config(data, controls=Controls(enabled=True))
+    whole = list(itertools.islice(input_pipeline.training_batches(folder, told), 3))
+    monkeypatch.setattr("jax.process_count", lambda: num_processes)
+    parts = []
+    for process in range(num_processes):
         monkeypatch.setattr("jax.process_index", lambda process=process: process)
-        shares.append(batches())
-    for first, second, expected in zip(*shares, whole, strict=True):
-        assert first.targets_BxT.shape == (2, 64)
-        together = jax.tree.map(lambda *halves: np.concatenate(halves), first, second)
+        cut_part = input_pipeline._Parts(Cutter(folder, told, num_parts), told)
+        parts.append([cut_part.map(number) for number in range(3 * num_parts)])
+    for index, expected in enumerate(whole):
+        numbers = slice(index * num_parts, (index + 1) * num_parts)
+        together = join([part for of_process in parts for part in of_process[numbers]])
         jax.tree.map(np.testing.assert_array_equal, together, expected)
 
 
@@ -332,42 +331,79 @@ def test_workers_make_the_batches_that_a_thread_makes(folder, data):
         np.testing.assert_array_equal(take(batches, 3), alone[6:])
 
 
-def test_workers_leave_stopping_to_the_run(folder):
-    with contextlib.closing(input_pipeline.training_batches(folder, config(), 2)) as batches:
-        take(batches, 1)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            for worker in multiprocessing.active_children():
-                os.kill(worker.pid, number)
-        assert len(take(batches, 40)) == 40
-        assert len(multiprocessing.active_children()) == 2
-    assert not multiprocessing.active_children()
-
-
-ENDLESS = """
-import multiprocessing, sys
+WITH_WORKERS = """
+import contextlib, itertools, multiprocessing, os, signal, sys
 from midijax import input_pipeline
 from midijax.config import Config
 
 if __name__ == "__main__":
-    batches = input_pipeline.training_batches(sys.argv[1], Config(), 2)
-    next(batches)
-    print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
-    sys.stdin.read()
+    with contextlib.closing(input_pipeline.training_batches(sys.argv[1], Config(), 3)) as batches:
+        next(batches)
+        workers = [worker.pid for worker in multiprocessing.active_children()]
+        print(*workers, flush=True)
+        for number in map(int, sys.argv[2:]):
+            for worker in workers:
+                os.kill(worker, number)
+        print(sum(1 for _ in itertools.islice(batches, 40)), flush=True)
+        sys.stdin.read()
 """
 
 
-def test_workers_end_with_a_run_that_is_killed(folder, tmp_path):
-    script = tmp_path / "endless.py"
-    script.write_text(ENDLESS)
-    command = [sys.executable, str(script), str(folder)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as run:
-        workers = [psutil.Process(int(pid)) for pid in run.stdout.readline().split()]
-        run.kill()
+@pytest.fixture
+def with_workers(folder, tmp_path):
+    """Starts a program that reads batches, and sends signals to the workers that cut them."""
+    script = tmp_path / "with_workers.py"
+    script.write_text(WITH_WORKERS)
+
+    def start(*signals):
+        command = [sys.executable, str(script), str(folder), *(str(int(s)) for s in signals)]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        run = subprocess.Popen(command, **pipes, text=True)
+        return run, [psutil.Process(int(pid)) for pid in run.stdout.readline().split()]
+
+    return start
+
+
+def test_workers_leave_stopping_to_the_run(with_workers):
+    run, workers = with_workers(signal.SIGINT, signal.SIGTERM)
+    told, errors = run.communicate(timeout=60)
+    assert (len(workers), told, errors, run.returncode) == (3, "40\n", "", 0)
+
+
+def test_a_worker_that_is_killed_is_one_sentence(with_workers):
+    run, _ = with_workers(signal.SIGKILL)
+    _, errors = run.communicate(timeout=60)
+    assert "TryAgain: a process that cuts batches has ended (" in errors and "code -9" in errors
+
+
+def test_workers_end_with_a_run_that_is_killed(with_workers):
+    run, workers = with_workers()
+    run.kill()
+    run.communicate()
     gone, alive = psutil.wait_procs(workers, timeout=20)
     for worker in alive:
         worker.kill()
-    assert len(gone) == 2 and not alive
+    assert len(gone) == 3
+
+
+def test_workers_are_for_accelerators_with_memory_to_share(tmp_path, monkeypatch):
+    class Free:
+        free = 2**26
+
+    large = config(DataConfig(batch_size=1024, sequence_length=256))
+    monkeypatch.setattr(input_pipeline, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Free)
+    monkeypatch.setattr("midijax.workers.num_cores", lambda: 4)
+    assert input_pipeline.useful_workers(config()) == 0
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert input_pipeline.useful_workers(config()) == 3
+    told = dataclasses.replace(large, controls=Controls(enabled=True))
+    assert input_pipeline.useful_workers(large) == 3
+    assert input_pipeline.useful_workers(told) == 0
+    monkeypatch.setattr("midijax.workers.num_cores", lambda: 64)
+    assert input_pipeline.useful_workers(config()) == input_pipeline.MAX_WORKERS
+    monkeypatch.setattr(input_pipeline, "SHARED_MEMORY", tmp_path / "none")
+    assert input_pipeline.useful_workers(config()) == 0
 
 
 @pytest.mark.parametrize(

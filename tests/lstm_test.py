@@ -97,6 +97,15 @@ def test_ids_are_one_hot_rows(problem, remat):
     assert_close(gradients(run, by_id, (0, 2)), gradients(flax_lstm, by_row, (0, 2)), 1e-5)
 
 
+def test_on_an_accelerator_they_are_the_same(problem, monkeypatch):
+    """Longer segments, and loops of several steps to a turn that do not divide them."""
+    expected = lstm.lstm(*problem), gradients(lstm.lstm, problem)
+    monkeypatch.setattr(lstm, "_on_cpu", lambda: False)
+    monkeypatch.setattr(lstm, "ACCELERATOR_UNROLL", 3)
+    assert lstm._segments(jnp.zeros((T, B, D))).shape == (1, T, B, D)
+    assert_close((lstm.lstm(*problem), gradients(lstm.lstm, problem)), expected, 1e-6)
+
+
 def test_remat_keeps_less(problem):
     def kept(remat):
         run = functools.partial(lstm.lstm, remat=remat)

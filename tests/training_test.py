@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import json
+import multiprocessing
 
 import jax
 import jax.numpy as jnp
@@ -374,6 +375,14 @@ def test_a_run_of_consecutive_windows_goes_on_with_the_state_of_each_row(folder,
     assert trainer.step == 2 and np.abs(np.asarray(trainer._state.carry)).sum() > 0
     assert trainer.run()
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_workers_change_no_loss_and_end_with_the_run(folder, tmp_path, monkeypatch):
+    training.Trainer(tmp_path / "thread", FOLLOWING, folder).run()
+    monkeypatch.setattr("midijax.input_pipeline.useful_workers", lambda config: 2)
+    training.Trainer(tmp_path / "workers", FOLLOWING, folder).run()
+    assert losses(tmp_path / "workers") == losses(tmp_path / "thread")
+    assert not multiprocessing.active_children()
 
 
 def test_after_a_roll_back_no_stream_goes_on_from_other_music(

@@ -48,11 +48,8 @@ def run(measure: Callable[[], Report], doc: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What contestants inherit: this process's environment, no word from TensorFlow, and a GPU's
-    memory to share.
-    """
-    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    return {**os.environ, **shared, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    """What contestants inherit: this process's environment, and no word from TensorFlow."""
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def copy_files(paths: Sequence[Path], folder: Path) -> str:

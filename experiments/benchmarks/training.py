@@ -1,8 +1,7 @@
 """How fast and in how much memory a training step runs: midijax beside PyTorch, Keras and Flax.
 
 One step is forward, backward, gradient clipping and Adam for the paper's model (413 events, 3 x
-512) on 64 sequences of 256 random events, or a wider one on more. Contestants take turns, on a GPU
-where there is one; quiet the machine first.
+512) on 64 sequences of 256 random events. Contestants take turns; quiet the machine first.
 
     python3 -m venv peers && peers/bin/pip install -r experiments/benchmarks/peers.txt
     python experiments/benchmarks/training.py --peers_python=peers/bin/python
@@ -21,23 +20,13 @@ _DTYPE = flags.DEFINE_enum(
     "Type of the matrix products; PyTorch and Keras by their own mixed precision.",
     flag_values=benchmark.FLAGS,
 )
-_BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 64, "Sequences.", lower_bound=1, flag_values=benchmark.FLAGS
-)
-_HIDDEN_SIZE = flags.DEFINE_integer(
-    "hidden_size", 512, "Width of the network.", lower_bound=1, flag_values=benchmark.FLAGS
-)
-NUM_STEPS, DISPATCH, LAYERS, EVENTS = 256, 4, 3, 413
+BATCH_SIZE, NUM_STEPS, DISPATCH = 64, 256, 4
+HIDDEN, LAYERS, EVENTS = 512, 3, 413
 
 
 def measure() -> benchmark.Report:
     """All contestants, and the time that the arithmetic alone takes at this machine's best."""
-    settings = {
-        "dtype": _DTYPE.value,
-        "batch_size": _BATCH_SIZE.value,
-        "hidden_size": _HIDDEN_SIZE.value,
-        "num_steps": NUM_STEPS,
-    }
+    settings = {"dtype": _DTYPE.value, "batch_size": BATCH_SIZE, "num_steps": NUM_STEPS}
     several = {**settings, "dispatch": DISPATCH}
     contestants = [
         Contestant("midijax", "midijax_training.py", settings),
@@ -71,10 +60,9 @@ def operations_per_event() -> float:
 
     The first layer looks its input product up, in a table that takes one product per event id.
     """
-    hidden = _HIDDEN_SIZE.value
-    square = 2 * hidden * 4 * hidden
-    table = square * (EVENTS + 1) / (_BATCH_SIZE.value * NUM_STEPS)
-    return 3 * ((2 * LAYERS - 1) * square + table + 2 * hidden * EVENTS)
+    square = 2 * HIDDEN * 4 * HIDDEN
+    table = square * (EVENTS + 1) / (BATCH_SIZE * NUM_STEPS)
+    return 3 * ((2 * LAYERS - 1) * square + table + 2 * HIDDEN * EVENTS)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, inputs_BxT: jax.Array) -> jax.Array:
         """Logits."""
-        x_BxTxH = nn.Embed(414, settings["hidden_size"])(inputs_BxT)
+        x_BxTxH = nn.Embed(414, 512)(inputs_BxT)
         for _ in range(3):
-            x_BxTxH = nn.RNN(nn.OptimizedLSTMCell(settings["hidden_size"], dtype=dtype))(x_BxTxH)
+            x_BxTxH = nn.RNN(nn.OptimizedLSTMCell(512, dtype=dtype))(x_BxTxH)
         return nn.Dense(413, dtype=dtype)(x_BxTxH).astype(jnp.float32)
 
 

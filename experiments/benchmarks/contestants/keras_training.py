@@ -16,8 +16,8 @@ tokens_BxT = np.random.default_rng(0).integers(0, 413, shape, np.int32)
 inputs_BxT = np.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)), constant_values=413)
 model = keras.Sequential(
     [
-        keras.layers.Embedding(414, settings["hidden_size"]),
-        *(keras.layers.LSTM(settings["hidden_size"], return_sequences=True) for _ in range(3)),
+        keras.layers.Embedding(414, 512),
+        *(keras.layers.LSTM(512, return_sequences=True) for _ in range(3)),
         keras.layers.Dense(413, dtype="float32"),
     ]
 )
