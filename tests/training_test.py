@@ -380,7 +380,8 @@ def test_a_run_of_consecutive_windows_goes_on_with_the_state_of_each_row(folder,
 def test_workers_change_no_loss_and_end_with_the_run(folder, tmp_path, monkeypatch):
     training.Trainer(tmp_path / "thread", FOLLOWING, folder).run()
     monkeypatch.setattr("midijax.input_pipeline.useful_workers", lambda config: 2)
-    training.Trainer(tmp_path / "workers", FOLLOWING, folder).run()
+    trainer = training.Trainer(tmp_path / "workers", FOLLOWING, folder)
+    assert trainer.run()
     assert losses(tmp_path / "workers") == losses(tmp_path / "thread")
     assert not multiprocessing.active_children()
 
