@@ -111,6 +111,8 @@ def _train(
         tell(f"{run.name} is trained: all {trainer.step:,} steps are done.")
     else:
         tell(f"Training in {run.name}, from step {trainer.step:,} to {chosen.num_steps:,}.")
+        if start_from and not trainer.step:
+            tell(f"It begins with what {start_from} has learned.")
         if not trainer.run(stop_requested, _PROFILE_STEPS.value):
             tell(
                 f"Stopped and saved at step {trainer.saved_step:,}; "
