@@ -332,8 +332,8 @@ def _check_same_model(theirs: Config, ours: Config) -> None:
 
     if differing := config_lib.differences(shape(ours), shape(theirs)):
         raise UserError(
-            "--start_from holds a model of another config: give the --config that it was made with, "
-            f"or set these fields to what they are there ({'; '.join(differing)})"
+            "--start_from holds a model of another config: give the --config it was made with, or "
+            f"set these fields to what they are there ({'; '.join(differing)})"
         )
 
 

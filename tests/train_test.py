@@ -64,6 +64,13 @@ def unbroken(tmp_path_factory):
     return workdir
 
 
+def test_what_a_run_begins_with_is_told_once(unbroken, tmp_path):
+    arguments = [f"--start_from={unbroken}", "--config.num_steps=10"]
+    told = [run(tmp_path / "run", *arguments) for _ in range(2)]
+    sentence = f"It begins with what {unbroken} has learned."
+    assert [(each.returncode, sentence in each.stdout) for each in told] == [(0, True), (0, False)]
+
+
 def test_killed_wherever_it_is_and_started_again_it_is_the_run_never_killed(check, tmp_path):
     kills, differences = check("chaos").check(tmp_path, 5, "SIGKILL", seed=1)
     assert kills.total() == 5 and {outcome for _, outcome in kills} == {"ended with -9"}
