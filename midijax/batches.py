@@ -61,12 +61,12 @@ class Cutter:
     def __init__(self, folder: str | Path, config: Config, num_parts: int = 1):
         """Takes a prepared corpus, and the number of parts for this process's rows of a batch."""
         self._folder = folder
-        self._entries = corpus.read_manifest(folder).performances.get("train", [])
         self._config = config
         self.num_parts = num_parts
         self._first_part = jax.process_index() * num_parts
         self._all_parts = jax.process_count() * num_parts
-        self._records = corpus.open_split(folder, "train")
+        self._open()
+        self._entries = corpus.read_manifest(folder).performances["train"]
         if config.data.num_streams:
             self.consecutive_windows = ConsecutiveWindows(
                 self._count_events(), config.data, config.seed
@@ -78,6 +78,18 @@ class Cutter:
     def __getstate__(self) -> dict[str, Any]:
         opened = ("_records", "_performance", "_passage")
         return {name: value for name, value in vars(self).items() if name not in opened}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
+
+    def _open(self) -> None:
+        self._records = corpus.open_split(self._folder, "train")
+        self._performance = functools.lru_cache(CACHED_PERFORMANCES)(self._read)
+        data = self._config.data
+        turns = -(-data.num_streams // data.batch_size)
+        streams = turns * -(-data.batch_size // self._all_parts)
+        self._passage = functools.lru_cache(streams)(self._encode)  # about 1 MB each
 
     def _count_events(self) -> list[int]:
         """Of each performance, unstretched; the manifest knows those of one vocabulary."""
@@ -148,21 +160,6 @@ class Cutter:
 
     def _read(self, record: int) -> Performance:
         return corpus.unpack(self._records[record])[1].apply_sustain()
-
-    @functools.cached_property
-    def _records(self) -> Sequence[bytes]:
-        return corpus.open_split(self._folder, "train")
-
-    @functools.cached_property
-    def _performance(self) -> Any:
-        return functools.lru_cache(CACHED_PERFORMANCES)(self._read)
-
-    @functools.cached_property
-    def _passage(self) -> Any:
-        """`_encode`, of which those are kept whose streams go on: about 1 MB each."""
-        data = self._config.data
-        turns = -(-data.num_streams // data.batch_size)
-        return functools.lru_cache(turns * -(-data.batch_size // self._all_parts))(self._encode)
 
 
 def stack(parts: Sequence[Batch]) -> Batch:

@@ -1,6 +1,6 @@
 """Whether long performances stay what they are, or trail off: their first part against the last."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,11 @@ def compare(performances: Sequence[Ends], real: Sequence[Ends]) -> dict[str, dic
     """
     names = [name for name, statistic in STATISTICS.items() if not statistic.categorical]
     return {name: _compare(_figures(performances, name), _figures(real, name)) for name in names}
+
+
+def mean_share(compared: Mapping[str, Any], name: str) -> float:
+    """The mean over the statistics of `last_within` or `change_within`, as `compare` gave them."""
+    return float(np.mean([of[name] for of in compared.values()]))
 
 
 def _figures(performances: Sequence[Ends], name: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from midijax.drift import SPREAD
+from midijax.drift import SPREAD, mean_share
 from midijax.repetition import NGRAM_NOTES
 from midijax.similarity import CEILING_DRAWS
 from midijax.statistics import STATISTICS
@@ -45,7 +45,7 @@ def summary(music: Figures) -> str:
             f"(real: {real['median']:.0f}, {real['highest']:.0f})"
         )
     if music["drift"]:
-        within = _mean([of["last_within"] for of in music["drift"].values()])
+        within = mean_share(music["drift"], "last_within")
         seconds = music["plan"]["drift_seconds"]
         lines.append(f"after {seconds:g} s within the spread of real music: {within:.0%}")
     return "\n".join(lines)
@@ -136,9 +136,7 @@ def drift(figures: Figures, plan: Figures) -> str:
         ]
         for name, of in figures.items()
     ]
-    within, change = (
-        _mean([of[name] for of in figures.values()]) for name in ("last_within", "change_within")
-    )
+    within, change = (mean_share(figures, name) for name in ("last_within", "change_within"))
     rows.append(["**mean**", "", "", "", f"{within:.0%}", f"{change:.0%}"])
     low, high = SPREAD
     return (

@@ -25,9 +25,8 @@ def performance(*notes):
 
 def test_measures_what_lies_ahead_of_each_moment():
     ahead = Ahead(performance((0, 2, 60, 40), (1, 2, 64, 80), (4.5, 20, 67, 60)))
-    measured = ahead.measure(
-        np.array([0.0, 0.5, 1.6, 30.0, 1.5]), KINDS
-    )  # the last: 3 s before a note
+    moments = np.array([0.0, 0.5, 1.6, 30.0, 1.5])  # the last: 3 s before a note
+    measured = ahead.measure(moments, KINDS)
     np.testing.assert_allclose(measured["notes_per_second"], [2 / 3, 1 / 3, 1 / 3, 0, 0])
     np.testing.assert_allclose(measured["loudness"], [60, 80, 60, np.nan, np.nan])
     harmony = np.zeros((5, 12))

@@ -43,3 +43,12 @@ def test_times_are_told_in_seconds():
     duration = drift.compare(REAL, REAL)["duration"]
     assert duration["first"] == pytest.approx(0.5)
     assert "pitch_class" not in drift.compare(REAL, REAL)  # twelve figures, not one
+
+
+def test_shares_are_averaged_over_the_statistics():
+    compared = {
+        "velocity": {"last_within": 0.5, "change_within": 1.0},
+        "pitch": {"last_within": 0.25, "change_within": 0.5},
+    }
+    assert drift.mean_share(compared, "last_within") == 0.375
+    assert drift.mean_share(compared, "change_within") == 0.75

@@ -422,7 +422,7 @@ def test_a_run_starts_from_what_another_has_learned(folder, finished, tmp_path):
 
 def test_a_run_cannot_start_from_another_model(folder, finished, tmp_path):
     with pytest.raises(
-        UserError, match=r"give the --config .*model.residual: True here, False there"
+        UserError, match=r"give the --config .* set these .*model.residual: True here, False there"
     ):
         training.Trainer(tmp_path, FOLLOWING, folder, start_from=checkpoint.load(finished))
     dtype = dataclasses.replace(

@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from midijax import checkpoint, cli, judging, mirror, progress
+from midijax import checkpoint, cli, drift, judging, mirror, progress
 from midijax.compilation import enable_compile_cache
 from midijax.errors import UserError
 from midijax.report_tables import table
@@ -135,8 +135,7 @@ def _mean_distances(figures: dict[str, Any], ceiling: bool = False) -> float:
 def _ends_within(figures: dict[str, Any]) -> str:
     if not figures["drift"]:
         return ""
-    shares = [of["last_within"] for of in figures["drift"].values()]
-    return f"{sum(shares) / len(shares):.0%}"
+    return f"{drift.mean_share(figures['drift'], 'last_within'):.0%}"
 
 
 def _medians(figures: dict[str, Any], group: str) -> list[str]:
