@@ -59,8 +59,9 @@ def load(workdir: Path) -> Loaded:
 
 def _load(workdir: Path, folder: Path) -> Loaded:
     if not folder.is_dir():
+        what = "holds no checkpoint" if folder.parent.is_dir() else "does not exist"
         raise UserError(
-            f"'{workdir}' holds no checkpoint; train one with: "
+            f"'{workdir}' {what}; name the folder of a trained model, or train one there with: "
             f"python -m midijax.train --workdir={workdir}"
         )
     if not steps(folder):

@@ -20,8 +20,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "How much to play of C, C sharp, D and so on to B: twelve weights with commas between; "
         "several such lists, with semicolons between, follow one another.",
         "How loud to play: a mean MIDI velocity from 1 to 127, or several that follow one another.",
-        "Whose music to play, by a name the model knows (an unknown one has them listed); several, "
-        "as in 'Franz Schubert; Franz Liszt', follow one another.",
+        "Whose music to play, by a name the model knows, such as Chopin (an unknown one has them "
+        "listed); several, as in 'Schubert; Liszt', follow one another.",
     )
     for name, help_text in zip(_NAMES, helps, strict=True):
         flags.DEFINE_string(name, None, help_text, flag_values=flag_values)

@@ -5,6 +5,7 @@ Shapes: T moments, N notes, C features, K parts of a schedule.
 
 import dataclasses
 import functools
+import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -107,7 +108,7 @@ class Wishes:
       notes_per_second: notes struck in a second, from 0 to 32.
       pitch_classes: how much of each of C, C sharp, ... B there is, twelve weights.
       loudness: the mean MIDI velocity, from 1 to 127.
-      composer: names, as the model knows them.
+      composer: names that the model knows, or words of them.
       guidance: how strongly the wishes are followed: 1 as learned, more exaggerates them
         (classifier-free guidance, Ho & Salimans 2022), 0 not at all.
 
@@ -165,9 +166,8 @@ def schedule(controls: Controls, wishes: Wishes) -> tuple[np.ndarray, np.ndarray
             f"the model was trained without controls: leave out --{next(iter(asked))}, or train "
             "one with --config.controls.enabled=true"
         )
-    for name in wishes.composer:
-        known = ", ".join(controls.composers) or "none"
-        require(name in controls.composers, COMPOSER, name, f"one the model knows: {known}")
+    if wishes.composer:
+        asked[COMPOSER] = tuple(_known_as(name, controls.composers) for name in wishes.composer)
     counts = {len(values) for values in asked.values()}
     begins_K = sorted({0.0} | {part / count for count in counts for part in range(count)})
     rows = [
@@ -175,6 +175,22 @@ def schedule(controls: Controls, wishes: Wishes) -> tuple[np.ndarray, np.ndarray
         for begin in begins_K
     ]
     return np.array(begins_K), np.concatenate(rows)
+
+
+def _known_as(name: str, composers: Collection[str]) -> str:
+    """The composer that is meant: by the whole name or words of it, whatever case and accents."""
+    if name in composers:
+        return name
+    words = _words(name)
+    meant = [known for known in composers if words and words <= _words(known)]
+    allowed = ", ".join(meant or composers) or "none, for the model knows no composer"
+    require(len(meant) == 1, COMPOSER, name, f"one the model knows: {allowed}")
+    return meant[0]
+
+
+def _words(name: str) -> set[str]:
+    letters = (c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return set("".join(letters).casefold().split())
 
 
 def _at(kind: str, values: Sequence[Any], begin: float) -> Any:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import midijax
-from midijax import atomic, generate, midi, mirror, plots, primer, remote
+from midijax import atomic, controls, generate, midi, mirror, plots, primer, remote
 from midijax.checkpoint import Loaded
 from midijax.controls import Wishes
 from midijax.errors import UserError
@@ -73,10 +73,12 @@ def play(loaded: Loaded, request: Request, num_performances: int, folder: Path) 
 
     Of several processes each plays and writes its share.
 
-    Raises UserError for a primer that cannot be used and a folder that cannot be written to.
+    Raises UserError, before there is any of them, for a primer that cannot be used, a wish that the
+    model does not know and a folder that cannot be written to.
     """
     vocabulary = loaded.config.vocabulary
     heard = request.primer_events(vocabulary)
+    controls.schedule(loaded.config.controls, request.wishes)  # refuses what it does not know
     _make(folder)
     print(f"Playing with seed {request.seed} from {loaded.path}", flush=True)
     origin = _origin(loaded, request, heard)

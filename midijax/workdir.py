@@ -15,6 +15,7 @@ from midijax import __version__, atomic, config, mirror, remote
 from midijax.config import Config
 from midijax.errors import UserError
 
+_LOCK = ".lock"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -59,8 +60,9 @@ def held(folder: Path, is_primary: bool = True) -> Iterator[Workdir]:
 def _locked(folder: Path) -> Iterator[None]:
     atomic.require_text(folder)
     try:
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+")
+        lock = (folder / _LOCK).open("a+")
     except OSError as error:
         raise UserError(f"--workdir={folder} cannot be written to: {error.strerror}") from error
     with lock:
@@ -80,7 +82,19 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            if is_new:
+                _leave_no_trace(folder)
+
+
+def _leave_no_trace(folder: Path) -> None:
+    """Removes a folder in which nothing was written, as by a run that was refused."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
 
 
 def describe(folder: Path, chosen: Config) -> None:

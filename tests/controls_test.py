@@ -113,6 +113,26 @@ def test_wishes_that_the_model_does_not_know_are_refused():
         schedule(CONTROLS, Wishes(composer=("Cage",)))
 
 
+@pytest.mark.parametrize(
+    "name, column",
+    [("Bach", 0), ("frederic chopin", 2), ("CHOPIN", 2), ("christian", 1), ("Чайко́вский", 3)],
+)
+def test_a_composer_is_known_by_words_of_the_name(name, column):
+    composers = ("Bach", "Johann Christian Bach", "Frédéric Chopin", "Пётр Чайковский")
+    controls = Controls(enabled=True, composers=composers)
+    _, features = schedule(controls, Wishes(composer=(name,)))
+    assert features[0, controls.spans["composer"]].tolist() == np.eye(4)[column].tolist()
+
+
+@pytest.mark.parametrize(
+    "name, meant", [("Schumann", "Clara Schumann, Robert Schumann"), ("", "Clara .*, Bach")]
+)
+def test_a_composer_who_could_be_several_is_refused(name, meant):
+    controls = Controls(enabled=True, composers=("Clara Schumann", "Robert Schumann", "Bach"))
+    with pytest.raises(UserError, match=f"composer={name} must be one the model knows: {meant}$"):
+        schedule(controls, Wishes(composer=(name,)))
+
+
 def test_two_composers_of_one_name_are_refused():
     with pytest.raises(UserError, match="different names"):
         Controls(composers=("Bach", "Bach"))

@@ -136,6 +136,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run_command, tmp_path, argume
     code, _, errors = run_command(train, f"--workdir={tmp_path / 'run'}", *QUICK, *arguments)
     assert code == cli.BAD_INPUT
     assert sentence in errors and errors.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_config_in_the_home_folder_is_found(run_command, tmp_path, monkeypatch):
