@@ -33,7 +33,7 @@ class RandomWindows:
 
     def __init__(self, num_events: Sequence[int], data: DataConfig, seed: int):
         """Takes the number of events of each performance, and the seed that draws among them."""
-        chosen = _chosen(num_events, data, seed)
+        chosen = chosen_performances(len(num_events), data, seed)
         counts = np.maximum(1, np.asarray(num_events)[chosen] // data.sequence_length)
         self._record = np.repeat(chosen, counts)
         self._count = np.repeat(counts, counts)
@@ -62,7 +62,7 @@ class ConsecutiveWindows:
 
     def __init__(self, num_events: Sequence[int], data: DataConfig, seed: int):
         """Takes the number of events of each performance, and the seed that orders them."""
-        self._chosen = _chosen(num_events, data, seed)
+        self._chosen = chosen_performances(len(num_events), data, seed)
         self._counts = -(-np.asarray(num_events)[self._chosen] // data.sequence_length)
         self._batch_size = data.batch_size
         most = int(self._counts.sum()) // FEWEST_WINDOWS // self._batch_size * self._batch_size
@@ -100,9 +100,9 @@ class ConsecutiveWindows:
         return self._line[1:]
 
 
-def _chosen(num_events: Sequence[int], data: DataConfig, seed: int) -> np.ndarray:
-    """The numbers of the performances to train on."""
-    numbers = np.arange(len(num_events))
+def chosen_performances(count: int, data: DataConfig, seed: int) -> np.ndarray:
+    """The numbers of the performances to train on, of as many as there are."""
+    numbers = np.arange(count)
     if data.max_performances:
         numbers = np.random.default_rng(seed).permutation(numbers)[: data.max_performances]
     return numbers

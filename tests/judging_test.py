@@ -238,7 +238,7 @@ def test_the_grid_prints_a_row_for_each_combination(check, run_command, workdir,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--workdir and --data are needed"),
+        ([], "--data is needed"),
         (["--temperatures=1,warm"], "'warm' is no number"),
         (["--top_ps=0"], "top_p=0.0 must be"),
         (["--min_ps="], "each want a value"),

@@ -21,7 +21,7 @@ def test_a_longer_trial_of_what_is_asked_scores_better(tmp_path, experiments, ru
     for events in (0.01, 0.1):
         code, told, errors = run_command(trial, *flags, f"--events={events}")
         assert code == 0, errors
-        row = re.fullmatch(r"\| `(.+)` \| (.+) M \| (.+) \|", told.splitlines()[-1])
+        row = re.fullmatch(r"\| `(.+)` \| (.+) M \| (.+) \| (.+) \|", told.splitlines()[-1])
         assert row[1] == " ".join(SMALL).replace("--config.", "")
         assert abs(float(row[2]) - events) <= 0.001
         scores.append(float(row[3]))

@@ -17,10 +17,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import trained_model
 from absl import flags
 
-from midijax import checkpoint, cli, drift, judging, mirror, progress
-from midijax.compilation import enable_compile_cache
+from midijax import cli, drift, judging, progress
 from midijax.errors import UserError
 from midijax.report_tables import table
 from midijax.sampling import SamplingSettings
@@ -31,12 +31,8 @@ HEADER = (
 )
 
 FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The folder of a trained model; its best checkpoint plays.", flag_values=FLAGS
-)
-_DATA = flags.DEFINE_string(
-    "data", None, "A corpus made by midijax.prepare, with a training split.", flag_values=FLAGS
-)
+trained_model.define_workdir(FLAGS)
+trained_model.define_data(FLAGS, "with a training split")
 _TEMPERATURES = flags.DEFINE_list(
     "temperatures", ["0.9", "0.95", "1"], "Those to try.", flag_values=FLAGS
 )
@@ -63,10 +59,8 @@ _SEED = flags.DEFINE_integer(
 def main(arguments: list[str]) -> None:
     """Plays the grid and prints it, the best row in bold."""
     cli.reject(arguments, FLAGS)
-    if not (_WORKDIR.value and _DATA.value):
-        raise UserError("--workdir and --data are needed: a trained model and a prepared corpus")
+    folder = trained_model.corpus_folder(FLAGS)
     grid = combinations()
-    enable_compile_cache()
     plan = judging.Plan(
         count=_NUM_GENERATED.value,
         seconds=_GENERATED_SECONDS.value,
@@ -74,8 +68,7 @@ def main(arguments: list[str]) -> None:
         seed=_SEED.value,
         settings=grid[0],
     )
-    loaded = checkpoint.load(cli.path(_WORKDIR.value))
-    folder = mirror.fetched(cli.path(_DATA.value))
+    loaded = trained_model.load(FLAGS)
     reference = judging.read(folder, "validation", loaded.config, plan)
     judged = [
         judging.judge(loaded, reference, dataclasses.replace(plan, settings=settings)).figures

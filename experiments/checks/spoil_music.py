@@ -12,11 +12,11 @@ over all statistics and all performances taken.
 from collections.abc import Callable
 
 import numpy as np
+import trained_model
 from absl import flags
 
-from midijax import cli, judging, mirror
+from midijax import cli, judging
 from midijax.config import Config
-from midijax.errors import UserError
 from midijax.events import PERFORMANCE_RNN
 from midijax.performance import Performance
 from midijax.report_tables import table
@@ -27,9 +27,7 @@ SECONDS = 60.0
 STEP = 0.01
 
 FLAGS = flags.FlagValues()
-_DATA = flags.DEFINE_string(
-    "data", None, "A corpus made by midijax.prepare, with a training split.", flag_values=FLAGS
-)
+trained_model.define_data(FLAGS, "with a training split")
 _NUM_PERFORMANCES = flags.DEFINE_integer(
     "num_performances", 64, "How many are spoilt.", lower_bound=4, flag_values=FLAGS
 )
@@ -38,9 +36,7 @@ _NUM_PERFORMANCES = flags.DEFINE_integer(
 def main(arguments: list[str]) -> None:
     """Prints the table."""
     cli.reject(arguments, FLAGS)
-    if not _DATA.value:
-        raise UserError("--data is needed: a prepared corpus")
-    folder = mirror.fetched(cli.path(_DATA.value))
+    folder = trained_model.corpus_folder(FLAGS)
     config = Config(vocabulary=PERFORMANCE_RNN)
     real, others = (
         [

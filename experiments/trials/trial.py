@@ -4,7 +4,8 @@
         --config=experiments/performance_rnn.py --config.optimizer.learning_rate=2e-3
 
 The schedule runs over the trial's own length. What is scored: the first 6,000 events of each of
-the first 32 performances of the validation split, with carried state.
+the first 32 performances of the validation split, with carried state, and of as many that it was
+trained on: how much further these are tells what is learned by heart.
 """
 
 import dataclasses
@@ -12,14 +13,26 @@ import itertools
 from pathlib import Path
 
 import jax
+import numpy as np
 from absl import flags
 
-from midijax import cli, config_flags, input_pipeline, metrics, mirror, model, progress, train_step
+from midijax import (
+    cli,
+    config_flags,
+    corpus,
+    input_pipeline,
+    metrics,
+    mirror,
+    model,
+    progress,
+    train_step,
+)
 from midijax.batches import stack
 from midijax.compilation import enable_compile_cache
 from midijax.config import Config
 from midijax.errors import UserError
 from midijax.metrics import Scores
+from midijax.windows import chosen_performances
 
 SCORED_PERFORMANCES, SCORED_EVENTS = 32, 6000
 
@@ -34,7 +47,7 @@ _EVENTS = flags.DEFINE_float(
 
 
 def main(arguments: list[str]) -> None:
-    """Trains and prints the row: what was changed, the events seen, the scores."""
+    """Trains and prints the row: what was changed, the events seen, both scores."""
     changes = [word for word in arguments if word.startswith("--config.")]
     cli.reject([word for word in arguments if word not in changes], FLAGS)
     if not _DATA.value:
@@ -46,14 +59,15 @@ def main(arguments: list[str]) -> None:
     row_events = config.data.batch_size * config.data.sequence_length
     dispatches = max(1, round(num_events / (row_events * config.steps_per_dispatch)))
     num_steps = dispatches * config.steps_per_dispatch
-    scores = train_and_score(dataclasses.replace(config, num_steps=num_steps), folder)
+    held_out, heard = train_and_score(dataclasses.replace(config, num_steps=num_steps), folder)
     what = " ".join(word.removeprefix("--config.") for word in changes) or "as it is"
     seen = num_steps * row_events / 1e6
-    print(f"| `{what}` | {seen:.2f} M | {scores.nats_per_event:.3f} |")
+    scores = f"{held_out.nats_per_event:.3f} | {heard.nats_per_event:.3f}"
+    print(f"| `{what}` | {seen:.2f} M | {scores} |")
 
 
-def train_and_score(config: Config, folder: Path) -> Scores:
-    """Trains through a config's steps, saving nothing, and scores what came of it."""
+def train_and_score(config: Config, folder: Path) -> tuple[Scores, Scores]:
+    """Trains through a config's steps, saving nothing; scores music held out and music heard."""
     network, mesh = model.from_config(config), train_step.data_mesh()
     state = train_step.initial_state(config, network, mesh)
     train_steps = train_step.make_train_steps(config, network, mesh)
@@ -62,10 +76,19 @@ def train_and_score(config: Config, folder: Path) -> Scores:
     for step in progress.bar(range(0, config.num_steps, steps_at_once), desc="training"):
         batches_K = stack(list(itertools.islice(batches, steps_at_once)))
         placed = jax.device_put(batches_K, train_step.batches_sharding(mesh))
-        state, _ = train_steps(state, placed, step + 1)
-    held_out = input_pipeline.validation_sequences(folder, config.vocabulary)
-    chosen = [events[:SCORED_EVENTS] for events in held_out[:SCORED_PERFORMANCES]]
-    return metrics.score(network, state.params, chosen, config.vocabulary, mesh=mesh)
+        state, _ = jax.block_until_ready(train_steps(state, placed, step + 1))
+
+    def score(split: str, numbers_N: np.ndarray) -> Scores:
+        records, vocabulary = corpus.open_split(folder, split), config.vocabulary
+        performances = [corpus.unpack(records[n])[1] for n in numbers_N[:SCORED_PERFORMANCES]]
+        events = [vocabulary.encode(performance)[:SCORED_EVENTS] for performance in performances]
+        return metrics.score(network, state.params, events, vocabulary, mesh=mesh)
+
+    in_train, in_validation = (
+        len(corpus.read_manifest(folder).performances[split]) for split in ("train", "validation")
+    )
+    heard = chosen_performances(in_train, config.data, config.seed)
+    return score("validation", np.arange(in_validation)), score("train", heard)
 
 
 if __name__ == "__main__":
