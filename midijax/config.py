@@ -43,6 +43,8 @@ class ModelConfig:
       num_layers: LSTM layers, one on top of the other.
       hidden_size: width of the embedding and of every layer.
       dropout_rate: share of the activations dropped between layers while training.
+      recurrent_dropout_rate: share of the weights from each layer's last step to its next that are
+        left out, others at every training step (weight drop, Merity et al. 2018).
       forget_bias: start value of the forget gates' bias; 1 lets memories last from the start.
       dtype: type of the matrix products, one of DTYPES; parameters stay float32.
       residual: each layer adds to its inputs and sees them normalized, as does the head; else they
@@ -54,6 +56,7 @@ class ModelConfig:
     num_layers: int = 3
     hidden_size: int = 512
     dropout_rate: float = 0.1
+    recurrent_dropout_rate: float = 0.0
     forget_bias: float = 1.0
     residual: bool = False
     dtype: str = "float32"
@@ -63,8 +66,9 @@ class ModelConfig:
         _in_range("model", self, "num_layers", 1, MAX_LAYERS)
         _in_range("model", self, "hidden_size", 1, MAX_HIDDEN_SIZE)
         _in_range("model", self, "forget_bias", -MAX_FACTOR, MAX_FACTOR)
-        rate = self.dropout_rate
-        require(0 <= rate < 1, "model.dropout_rate", rate, "from 0 to below 1")
+        for name in ("dropout_rate", "recurrent_dropout_rate"):
+            rate = getattr(self, name)
+            require(0 <= rate < 1, f"model.{name}", rate, "from 0 to below 1")
         _one_of(DTYPES, "model.dtype", self.dtype)
 
 
@@ -186,6 +190,9 @@ class Config:
         require(in_range, "config.sample_seconds", self.sample_seconds, allowed)
 
 
+# Fields that configs of older runs lack, and what they would have had there.
+_LATER_FIELDS: dict[type, dict[str, Any]] = {ModelConfig: {"recurrent_dropout_rate": 0.0}}
+
 DEFAULT_WORKDIR = "runs/tiny"  # of commands that are not told another, but for `sample`
 SHIPPED_WORKDIR = Path(__file__).parents[1] / "checkpoints" / "performance_rnn"
 
@@ -223,6 +230,8 @@ def differences(ours: Config, theirs: Config) -> list[str]:
 
 def _build(cls: type, fields: Any, name: str) -> Any:
     hints = typing.get_type_hints(cls)
+    if isinstance(fields, dict):
+        fields = _LATER_FIELDS.get(cls, {}) | fields
     if not isinstance(fields, dict) or fields.keys() != hints.keys():
         got = sorted(fields) if isinstance(fields, dict) else fields
         raise UserError(f"{name} should hold the fields {sorted(hints)} but holds {got}")

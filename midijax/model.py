@@ -62,11 +62,13 @@ layer_norm = functools.partial(nn.LayerNorm, use_bias=False)
 class LSTMLayer(nn.Module):
     """One layer of the stack: `lstm.lstm`, then dropout of what it hands on.
 
+    In training it leaves out some of its recurrent weights, the same ones all through a window.
     If `residual`, its inputs are normalized first, and what it hands on is added to them.
     """
 
     hidden_size: int
     dropout_rate: float
+    recurrent_dropout_rate: float
     forget_bias: float
     dtype: str
     remat: bool
@@ -87,6 +89,9 @@ class LSTMLayer(nn.Module):
         With an embedding, x is ids (T, B): each is embedded and projected once, not at every step.
         """
         weights = self._weights()
+        drop_weights = nn.Dropout(self.recurrent_dropout_rate, name="recurrent_dropout")
+        recurrent_HxG = drop_weights(weights.recurrent_HxG, deterministic=deterministic)
+        weights = weights._replace(recurrent_HxG=recurrent_HxG)
         to_project = x_TxBxH if embedding_SxH is None else embedding_SxH
         if self.residual:
             to_project = layer_norm(name="norm")(to_project)
@@ -133,6 +138,7 @@ class PerformanceRNN(nn.Module):
     num_layers: int
     hidden_size: int
     dropout_rate: float = 0.0
+    recurrent_dropout_rate: float = 0.0
     forget_bias: float = 1.0
     dtype: str = "float32"
     remat: bool = False
@@ -170,6 +176,7 @@ class PerformanceRNN(nn.Module):
         layer = (
             self.hidden_size,
             self.dropout_rate,
+            self.recurrent_dropout_rate,
             self.forget_bias,
             self.dtype,
             self.remat,
@@ -314,6 +321,7 @@ def from_config(config: Config) -> PerformanceRNN:
         num_layers=model.num_layers,
         hidden_size=model.hidden_size,
         dropout_rate=model.dropout_rate,
+        recurrent_dropout_rate=model.recurrent_dropout_rate,
         forget_bias=model.forget_bias,
         dtype=model.dtype,
         remat=model.remat,

@@ -152,6 +152,15 @@ def test_json_of_another_shape_is_refused(group, field, value, words):
         config.from_json(fields)
 
 
+def test_configs_from_before_a_field_have_what_was_so_then():
+    fields = config.to_json(Config())
+    del fields["model"]["recurrent_dropout_rate"]
+    assert config.from_json(fields).model.recurrent_dropout_rate == 0
+    del fields["model"]["dropout_rate"]
+    with pytest.raises(UserError, match=r"config\.model should hold the fields"):
+        config.from_json(fields)
+
+
 @pytest.mark.parametrize("fields", [{}, [], None, {"num_steps": 5}])
 def test_json_that_lacks_fields_is_refused(fields):
     with pytest.raises(UserError, match="config should hold the fields"):
@@ -174,7 +183,8 @@ NAN, INF = float("nan"), float("inf")
             ModelConfig,
             {"num_layers": [0, -1], "hidden_size": [0], "dropout_rate": [-0.1, 1.0, NAN]},
         ),
-        (ModelConfig, {"forget_bias": [NAN, INF], "dtype": ["float64", ""]}),
+        (ModelConfig, {"recurrent_dropout_rate": [-0.1, 1.0, NAN], "forget_bias": [NAN, INF]}),
+        (ModelConfig, {"dtype": ["float64", ""]}),
         (DataConfig, {"batch_size": [0], "sequence_length": [0], "max_transpose": [-1, 128]}),
         (DataConfig, {"max_stretch": [-0.1, 0.91, NAN], "max_performances": [-1]}),
         (OptimizerConfig, {"name": ["adm"], "learning_rate": [0.0, -1.0, NAN, INF]}),

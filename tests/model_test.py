@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -182,6 +183,25 @@ def test_dropout_acts_only_in_training(network, params, tokens):
     np.testing.assert_array_equal(run(0, True), run(1, True))
     assert not np.allclose(run(0, False), run(1, False))
     np.testing.assert_array_equal(run(0, False), run(0, False))
+
+
+def test_of_the_recurrent_weights_some_are_left_out_all_through_a_window(tokens):
+    network = model.PerformanceRNN(V, num_layers=1, hidden_size=1, recurrent_dropout_rate=0.5)
+    params = init(network)
+    recurrent = params["first_layer"]["recurrent"]
+
+    def kept(mask):
+        masked = {"recurrent": 2 * recurrent * np.array(mask, np.float32)}
+        return apply(network, params | {"first_layer": params["first_layer"] | masked}, tokens)[0]
+
+    possible = np.stack([kept(mask) for mask in itertools.product((0, 1), repeat=4)])
+    seen = set()
+    for seed in range(20):
+        logits, _ = apply(network, params, tokens, False, seed)
+        is_near = np.isclose(logits, possible, rtol=1e-4, atol=1e-6).all(axis=(1, 2, 3))
+        assert is_near.sum() == 1
+        seen.add(int(is_near.argmax()))
+    assert len(seen) > 5
 
 
 def test_bfloat16_keeps_float32_parameters_and_logits(network, tokens):
