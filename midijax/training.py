@@ -35,7 +35,8 @@ from midijax.train_step import (
     make_train_steps,
 )
 
-FREE_MODEL_FIELDS = ("dropout_rate", "forget_bias", "dtype", "remat")  # leave the shapes alone
+# Those that leave the parameters' shapes alone.
+FREE_MODEL_FIELDS = ("dropout_rate", "recurrent_dropout_rate", "forget_bias", "dtype", "remat")
 
 
 class Trainer:

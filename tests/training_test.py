@@ -426,6 +426,9 @@ def test_a_run_cannot_start_from_another_model(folder, finished, tmp_path):
     ):
         training.Trainer(tmp_path, FOLLOWING, folder, start_from=checkpoint.load(finished))
     dtype = dataclasses.replace(
-        SMALL, model=dataclasses.replace(SMALL.model, dtype="bfloat16", dropout_rate=0.0)
+        SMALL,
+        model=dataclasses.replace(
+            SMALL.model, dtype="bfloat16", dropout_rate=0.0, recurrent_dropout_rate=0.2
+        ),
     )
     training.Trainer(tmp_path, dtype, folder, start_from=checkpoint.load(finished))
