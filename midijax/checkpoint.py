@@ -59,7 +59,8 @@ def load(workdir: Path) -> Loaded:
 
 def _load(workdir: Path, folder: Path) -> Loaded:
     if not folder.is_dir():
-        what = "holds no checkpoint" if folder.parent.is_dir() else "does not exist"
+        is_there = remote.is_remote(workdir) or workdir.is_dir()
+        what = "holds no checkpoint" if is_there else "does not exist"
         raise UserError(
             f"'{workdir}' {what}; name the folder of a trained model, or train one there with: "
             f"python -m midijax.train --workdir={workdir}"

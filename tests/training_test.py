@@ -420,6 +420,27 @@ def test_a_run_starts_from_what_another_has_learned(folder, finished, tmp_path):
     assert again.is_finished
 
 
+def test_the_fields_that_are_free_to_differ_are_those_that_leave_the_parameters_shapes_alone():
+    changed = {
+        "num_layers": 3,
+        "hidden_size": 8,
+        "dropout_rate": 0.3,
+        "recurrent_dropout_rate": 0.3,
+        "forget_bias": 0.0,
+        "residual": not SMALL.model.residual,
+        "dtype": "bfloat16",
+        "remat": not SMALL.model.remat,
+    }
+    assert changed.keys() == {field.name for field in dataclasses.fields(SMALL.model)}
+
+    def shapes(**change):
+        one = dataclasses.replace(SMALL, model=dataclasses.replace(SMALL.model, **change))
+        return jax.eval_shape(lambda: model.init(model.from_config(one), jax.random.key(0)))
+
+    same = {name for name, value in changed.items() if shapes(**{name: value}) == shapes()}
+    assert same == set(training.FREE_MODEL_FIELDS)
+
+
 def test_a_run_cannot_start_from_another_model(folder, finished, tmp_path):
     with pytest.raises(
         UserError, match=r"give the --config .* set these .*model.residual: True here, False there"

@@ -5,11 +5,12 @@
 
 The schedule runs over the trial's own length. What is scored: the first 6,000 events of each of
 the first 32 performances of the validation split, with carried state, and of as many that it was
-trained on: how much further these are tells what is learned by heart.
+trained on: how much lower these score tells what is learned by heart.
 """
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -68,6 +69,7 @@ def main(arguments: list[str]) -> None:
 
 def train_and_score(config: Config, folder: Path) -> tuple[Scores, Scores]:
     """Trains through a config's steps, saving nothing; scores music held out and music heard."""
+    held_out, heard = (corpus.open_split(folder, split) for split in ("validation", "train"))
     network, mesh = model.from_config(config), train_step.data_mesh()
     state = train_step.initial_state(config, network, mesh)
     train_steps = train_step.make_train_steps(config, network, mesh)
@@ -78,17 +80,14 @@ def train_and_score(config: Config, folder: Path) -> tuple[Scores, Scores]:
         placed = jax.device_put(batches_K, train_step.batches_sharding(mesh))
         state, _ = jax.block_until_ready(train_steps(state, placed, step + 1))
 
-    def score(split: str, numbers_N: np.ndarray) -> Scores:
-        records, vocabulary = corpus.open_split(folder, split), config.vocabulary
-        performances = [corpus.unpack(records[n])[1] for n in numbers_N[:SCORED_PERFORMANCES]]
+    def score(records: Sequence[bytes], numbers: Sequence[int] | np.ndarray) -> Scores:
+        vocabulary = config.vocabulary
+        performances = [corpus.unpack(records[n])[1] for n in numbers[:SCORED_PERFORMANCES]]
         events = [vocabulary.encode(performance)[:SCORED_EVENTS] for performance in performances]
         return metrics.score(network, state.params, events, vocabulary, mesh=mesh)
 
-    in_train, in_validation = (
-        len(corpus.read_manifest(folder).performances[split]) for split in ("train", "validation")
-    )
-    heard = chosen_performances(in_train, config.data, config.seed)
-    return score("validation", np.arange(in_validation)), score("train", heard)
+    chosen = chosen_performances(len(heard), config.data, config.seed)
+    return score(held_out, range(len(held_out))), score(heard, chosen)
 
 
 if __name__ == "__main__":
