@@ -1,7 +1,7 @@
 """Whether long performances stay what they are, or trail off: their first part against the last."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,51 +12,75 @@ SPREAD = (5, 95)  # percentiles that real performances lie between, nine of ten
 Ends = tuple[Measures, Measures]  # the first and the last part of a performance
 
 
-def compare(performances: Sequence[Ends], real: Sequence[Ends]) -> dict[str, dict[str, Any]]:
+class Reference(NamedTuple):
+    """Real performances to hold long ones against.
+
+    Attributes:
+      parts: as many of each performance, as long as the ends, from anywhere in it. The last parts
+        of long performances would not do: those are seldom of the short pieces that a model, not
+        told when to end, also plays.
+      ends: of those that are as long as the generated ones.
+    """
+
+    parts: Sequence[Measures]
+    ends: Sequence[Ends]
+
+
+def compare(
+    performances: Sequence[Ends], real: Reference, others: Reference
+) -> dict[str, dict[str, Any]]:
     """Of each statistic of one figure, how it ends and how it changes, as JSON.
 
-    `last_within` is the share of performances whose last part lies within the SPREAD of the last
-    parts of real ones, `change_within` the share whose change from first to last part does; of real
-    ones, nine of ten do. A part with too few notes to be measured lies outside.
+    `last_within` is the share of performances whose last part lies within the SPREAD of parts of
+    real ones, `change_within` the share whose change from first to last part lies within that of
+    real ones' changes. Each has a `_ceiling`, the same of `others`, real performances too. A part
+    with too few notes to be measured lies outside.
     """
     names = [name for name, statistic in STATISTICS.items() if not statistic.categorical]
-    return {name: _compare(_figures(performances, name), _figures(real, name)) for name in names}
+    return {name: _compare(name, performances, real, others) for name in names}
 
 
 def mean_share(compared: Mapping[str, Any], name: str) -> float:
-    """The mean over the statistics of `last_within` or `change_within`, as `compare` gave them."""
+    """The mean over the statistics of one of the shares that `compare` gave."""
     return float(np.mean([of[name] for of in compared.values()]))
 
 
-def _figures(performances: Sequence[Ends], name: str) -> np.ndarray:
-    """The figure of first and last part, (performances, 2); NaN where there is none."""
-    statistic = STATISTICS[name]
-    return np.array(
-        [
-            [statistic.natural(float(part.features[name][0])) for part in ends]
-            for ends in performances
-        ]
+def _compare(
+    name: str, performances: Sequence[Ends], real: Reference, others: Reference
+) -> dict[str, Any]:
+    ends_Nx2, real_ends_Rx2, other_ends_Ox2 = (
+        np.array([_figures(name, ends) for ends in group]).reshape(-1, 2)
+        for group in (performances, real.ends, others.ends)
     )
-
-
-def _compare(figures_Nx2: np.ndarray, real_Rx2: np.ndarray) -> dict[str, Any]:
-    last_N, real_last_R = figures_Nx2[:, 1], real_Rx2[:, 1]
-    change_N, real_change_R = np.diff(figures_Nx2)[:, 0], np.diff(real_Rx2)[:, 0]
-    last_spread, change_spread = (
-        np.nanpercentile(values, SPREAD).tolist() for values in (real_last_R, real_change_R)
+    change_N, real_change_R, other_change_O = (
+        ends[:, 1] - ends[:, 0] for ends in (ends_Nx2, real_ends_Rx2, other_ends_Ox2)
     )
+    spread = _spread(_figures(name, real.parts))
+    change_spread = _spread(real_change_R)
     return {
-        "first": _median(figures_Nx2[:, 0]),
-        "last": _median(last_N),
-        "real_first": _median(real_Rx2[:, 0]),
-        "real_last": _median(real_last_R),
-        "real_last_spread": last_spread,
-        "last_within": _within(last_N, last_spread),
+        "first": _median(ends_Nx2[:, 0]),
+        "last": _median(ends_Nx2[:, 1]),
+        "real_first": _median(real_ends_Rx2[:, 0]),
+        "real_last": _median(real_ends_Rx2[:, 1]),
+        "spread": spread,
+        "last_within": _within(ends_Nx2[:, 1], spread),
+        "last_within_ceiling": _within(_figures(name, others.parts), spread),
         "change": _median(change_N),
         "real_change": _median(real_change_R),
-        "real_change_spread": change_spread,
+        "change_spread": change_spread,
         "change_within": _within(change_N, change_spread),
+        "change_within_ceiling": _within(other_change_O, change_spread),
     }
+
+
+def _figures(name: str, parts: Sequence[Measures]) -> np.ndarray:
+    """The figure of each part, (parts,); NaN where there is none."""
+    statistic = STATISTICS[name]
+    return np.array([statistic.natural(float(part.features[name][0])) for part in parts])
+
+
+def _spread(values: np.ndarray) -> list[float]:
+    return np.nanpercentile(values, SPREAD).tolist()
 
 
 def _median(values: np.ndarray) -> float | None:

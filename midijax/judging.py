@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from midijax import corpus, drift, progress, repetition, similarity
+from midijax import drift, excerpts, progress, repetition, similarity
 from midijax.checkpoint import Loaded
 from midijax.config import Config
 from midijax.errors import UserError, require
+from midijax.excerpts import Excerpt, Named, heard
 from midijax.generate import Length, generate
 from midijax.memorization import Match, Passages
 from midijax.note_line import note_line
@@ -21,6 +22,7 @@ from midijax.sampling import SamplingSettings
 from midijax.statistics import STATISTICS, Measures, excerpt, mean_histogram, measure
 
 BATCH_SIZE = 32  # performances played at once
+PARTS = 4  # of each real performance; their spread, of one each, would hang on chance
 QUANTILES = {"p5": 5, "median": 50, "p95": 95, "highest": 100}
 
 
@@ -52,32 +54,25 @@ class Plan:
         require(valid, "drift_seconds", self.drift_seconds, f"0 or at least {least:g}, two parts")
 
 
-class Excerpt(NamedTuple):
-    """A part of a real performance, as a model could have played it: without pedal, in steps."""
-
-    name: str
-    start: int
-    performance: Performance
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reference:
     """Real performances to hold generated ones against.
 
     Attributes:
       real: an excerpt of each performance of a split that is as long as what is compared.
-      long: longer ones, for drift; empty where it is not looked at, or too few are as long.
-      from_beginning: whether excerpts are beginnings; see `excerpts`.
+      from_beginning: whether excerpts are beginnings; see `excerpts.as_trained`.
       measures: of `real`.
       ceilings: how like to those draws from the training split are.
+      drift: what the ends of long performances are held against, in the split and, as their
+        ceiling, in the training split; None where drift is not looked at, or too few are as long.
       passages: of the whole training split.
     """
 
     real: list[Excerpt]
-    long: list[Excerpt]
     from_beginning: bool
     measures: list[Measures]
     ceilings: list[similarity.Compared]
+    drift: tuple[drift.Reference, drift.Reference] | None
     passages: Passages
 
 
@@ -100,9 +95,11 @@ def read(folder: Path, split: str, config: Config, plan: Plan) -> Reference:
 
     Raises UserError for a corpus without one of them, or with too few or too short performances.
     """
-    held_out, training = performances(folder, split), performances(folder, "train")
-    real = excerpts(held_out, config, plan.seconds, plan.seed)
-    others = excerpts(training, config, plan.seconds, plan.seed)
+    held_out, training = (excerpts.performances(folder, name) for name in (split, "train"))
+    real, others = (
+        excerpts.as_trained(group, config, plan.seconds, plan.seed)
+        for group in (held_out, training)
+    )
     for name, group in ((split, real), ("train", others)):
         if len(group) < similarity.FEWEST_REAL:
             raise UserError(
@@ -110,17 +107,36 @@ def read(folder: Path, split: str, config: Config, plan: Plan) -> Reference:
                 f"{plan.seconds:g} seconds, where {similarity.FEWEST_REAL} are needed; "
                 "give a shorter --generated_seconds"
             )
-    drifting = plan.drift_seconds > 0
-    long = excerpts(held_out, config, plan.drift_seconds, plan.seed) if drifting else []
-    measures, other_measures = (_measure(_heard(group), plan) for group in (real, others))
+    measures, other_measures = (_measure(heard(group), plan) for group in (real, others))
     return Reference(
         real=real,
-        long=long if len(long) >= similarity.FEWEST_REAL else [],
         from_beginning=config.data.num_streams > 0,
         measures=measures,
         ceilings=similarity.ceilings(other_measures, measures, plan.count, plan.seed),
+        drift=_drift_references(held_out, training, config, plan) if plan.drift_seconds else None,
         passages=Passages(training),
     )
+
+
+def _drift_references(
+    held_out: list[Named], training: list[Named], config: Config, plan: Plan
+) -> tuple[drift.Reference, drift.Reference] | None:
+    """Of both splits; None if one has too few performances that are as long as the plan's."""
+    long_ones = [
+        excerpts.as_trained(group, config, plan.drift_seconds, plan.seed)
+        for group in (held_out, training)
+    ]
+    if min(map(len, long_ones)) < similarity.FEWEST_REAL:
+        return None
+    parts = [
+        excerpts.anywhere(group * PARTS, config.vocabulary, plan.seconds, plan.seed)
+        for group in (held_out, training)
+    ]
+    real, others = (
+        drift.Reference(_measure(heard(part), plan), _ends(heard(long), plan))
+        for part, long in zip(parts, long_ones, strict=True)
+    )
+    return real, others
 
 
 def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
@@ -131,7 +147,7 @@ def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
     `repetition` and `memorization` beside those of real performances; and `drift`, None where it
     is not looked at.
     """
-    played = play(loaded, plan, plan.drift_seconds if reference.long else plan.seconds)
+    played = play(loaded, plan, plan.drift_seconds if reference.drift else plan.seconds)
     generated = [excerpt(performance, 0, plan.seconds) for performance in played]
     measures = _measure(generated, plan)
     compared = similarity.compare(measures, reference.measures)
@@ -139,47 +155,18 @@ def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
         "plan": dataclasses.asdict(plan),
         "real": {
             "performances": len(reference.real),
-            "long_performances": len(reference.long),
+            "long_performances": len(reference.drift[0].ends) if reference.drift else 0,
             "from_beginning": reference.from_beginning,
         },
         "mean_overlapping_area": _mean_area(compared, reference.ceilings),
         "statistics": _statistics(
             similarity.summary(compared, reference.ceilings), measures, reference.measures
         ),
-        "repetition": _repetition(generated, _heard(reference.real)),
-        "drift": _drift(played, _heard(reference.long), plan) if reference.long else None,
+        "repetition": _repetition(generated, heard(reference.real)),
+        "drift": drift.compare(_ends(played, plan), *reference.drift) if reference.drift else None,
         "memorization": _memorization(generated, reference),
     }
     return Judgement(figures, generated, reference.real)
-
-
-def performances(folder: Path, split: str) -> list[tuple[str, Performance]]:
-    """Names and performances of a split, the pedal folded in."""
-    records = corpus.open_split(folder, split)
-    bar = progress.bar(
-        records, desc=f"reading the {split} split", unit=" performances", leave=False
-    )
-    return [(name, music.apply_sustain()) for name, music in map(corpus.unpack, bar)]
-
-
-def excerpts(
-    performances: Sequence[tuple[str, Performance]], config: Config, seconds: float, seed: int
-) -> list[Excerpt]:
-    """From each performance that is long enough an excerpt like what the model plays.
-
-    It goes through the vocabulary, and is as coarse in time and loudness. It is the performance's
-    beginning if the model was trained on whole performances (in streams), which it begins like
-    them; else it begins at any second, drawn by chance, as the model's windows did.
-    """
-    vocabulary, rng = config.vocabulary, np.random.default_rng(seed)
-    chosen = []
-    for name, performance in performances:
-        if performance.duration >= seconds:
-            drawn = int(rng.integers(0, int(performance.duration - seconds), endpoint=True))
-            start = 0 if config.data.num_streams else drawn
-            events = vocabulary.encode(excerpt(performance, start, seconds))
-            chosen.append(Excerpt(name, start, vocabulary.decode(events)))
-    return chosen
 
 
 def play(loaded: Loaded, plan: Plan, seconds: float) -> list[Performance]:
@@ -201,10 +188,6 @@ def play(loaded: Loaded, plan: Plan, seconds: float) -> list[Performance]:
             played += [loaded.config.vocabulary.decode(tokens[number]) for number in sorted(tokens)]
             bar.update(len(tokens))
     return played
-
-
-def _heard(group: Sequence[Excerpt]) -> list[Performance]:
-    return [one.performance for one in group]
 
 
 def _measure(group: Sequence[Performance], plan: Plan) -> list[Measures]:
@@ -256,21 +239,17 @@ def _repetition(generated: list[Performance], real: list[Performance]) -> dict[s
     return {**shares, "longest_loop_notes": loops}
 
 
-def _drift(played: list[Performance], real: list[Performance], plan: Plan) -> dict[str, Any]:
-    return drift.compare(*([_ends(music, plan) for music in group] for group in (played, real)))
-
-
-def _ends(performance: Performance, plan: Plan) -> drift.Ends:
+def _ends(group: Sequence[Performance], plan: Plan) -> list[drift.Ends]:
     first, last = (
-        measure(excerpt(performance, start, plan.seconds), plan.seconds)
+        _measure([excerpt(performance, start, plan.seconds) for performance in group], plan)
         for start in (0, plan.drift_seconds - plan.seconds)
     )
-    return first, last
+    return list(zip(first, last, strict=True))
 
 
 def _memorization(generated: list[Performance], reference: Reference) -> dict[str, Any]:
     passages, real = reference.passages, reference.real
-    matches = passages.longest_matches([*generated, *_heard(real)])
+    matches = passages.longest_matches([*generated, *heard(real)])
     ours, theirs = matches[: len(generated)], matches[len(generated) :]
     return {
         "training_notes": passages.num_notes,

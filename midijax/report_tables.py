@@ -18,6 +18,7 @@ _REPETITION = {
     },
     "longest_loop_notes": ("longest loop, notes", ".0f"),
 }
+_WITHIN = "last_within", "change_within"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -45,9 +46,14 @@ def summary(music: Figures) -> str:
             f"(real: {real['median']:.0f}, {real['highest']:.0f})"
         )
     if music["drift"]:
-        within = mean_share(music["drift"], "last_within")
+        within, ceiling = (
+            f"{mean_share(music['drift'], name):.0%}"
+            for name in ("last_within", "last_within_ceiling")
+        )
         seconds = music["plan"]["drift_seconds"]
-        lines.append(f"after {seconds:g} s within the spread of real music: {within:.0%}")
+        lines.append(
+            f"after {seconds:g} s within the spread of real music: {within} (real: {ceiling})"
+        )
     return "\n".join(lines)
 
 
@@ -130,21 +136,25 @@ def drift(figures: Figures, plan: Figures) -> str:
             STATISTICS[name].title,
             f"{of['real_first']:.3g} → {of['real_last']:.3g}",
             f"{_number(of['first'], '.3g')} → {_number(of['last'], '.3g')}",
-            f"{of['real_last_spread'][0]:.3g} to {of['real_last_spread'][1]:.3g}",
-            f"{of['last_within']:.0%}",
-            f"{of['change_within']:.0%}",
+            f"{of['spread'][0]:.3g} to {of['spread'][1]:.3g}",
+            *(_share(of[name], of[f"{name}_ceiling"]) for name in _WITHIN),
         ]
         for name, of in figures.items()
     ]
-    within, change = (mean_share(figures, name) for name in ("last_within", "change_within"))
-    rows.append(["**mean**", "", "", "", f"{within:.0%}", f"{change:.0%}"])
+    means = [
+        _share(mean_share(figures, name), mean_share(figures, f"{name}_ceiling"))
+        for name in _WITHIN
+    ]
+    rows.append(["**mean**", "", "", "", *means])
     low, high = SPREAD
+    seconds = f"{plan['seconds']:g} seconds"
     return (
-        f"The first {plan['seconds']:g} seconds of performances of {plan['drift_seconds']:g} "
-        "against their last: medians over the performances. *Within* is the share of generated "
-        f"ones whose last part lies within the {low}th and {high}th percentile of real ones' last "
-        "parts, and whose change from first to last lies within those of real changes; of real "
-        f"ones it would be {high - low} %.\n\n"
+        f"The first {seconds} of performances of {plan['drift_seconds']:g} against their last: "
+        f"medians over the performances. *Spread* is from the {low}th to the {high}th percentile "
+        f"of {seconds} from anywhere in real performances, *within* the share of generated "
+        "ones whose last part lies there, *change within* the share of those whose change from "
+        "first to last lies in the same range of real changes. In brackets the same of real "
+        "performances, those of the training split.\n\n"
         + table(
             ["statistic", "real", "generated", "spread of real", "within", "change within"], rows
         )
@@ -162,6 +172,10 @@ def _likeness(title: str, of: Figures) -> list[str]:
 
 def _area(area: float, ceiling: float) -> str:
     return f"**{area:.2f}** ({ceiling:.2f})"
+
+
+def _share(share: float, ceiling: float) -> str:
+    return f"{share:.0%} ({ceiling:.0%})"
 
 
 def _against(title: str, of: Figures, form: str) -> list[str]:

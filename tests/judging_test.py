@@ -21,7 +21,7 @@ from midijax import (
     sampling_flags,
     similarity,
 )
-from midijax.config import Config, DataConfig, ModelConfig
+from midijax.config import Config, ModelConfig
 from midijax.events import PERFORMANCE_RNN
 from midijax.generate import Length, generate
 from midijax.performance import NOTE_DTYPE, Performance
@@ -165,23 +165,6 @@ def test_a_damaged_line_of_the_losses_is_told(run_command, workdir, tmp_path):
     assert code == cli.BAD_INPUT and "metrics.jsonl, line 2 is damaged" in err
 
 
-def test_real_music_is_as_a_model_could_have_played_it(workdir):
-    pieces = judging.performances(workdir / "etudes", "validation")
-    for from_beginning in (False, True):
-        config = Config(
-            vocabulary=PERFORMANCE_RNN, data=DataConfig(num_streams=64 * from_beginning)
-        )
-        excerpts = judging.excerpts(pieces, config, 10.0, seed=0)
-        assert [one.name for one in excerpts] == [name for name, _ in pieces]
-        assert (len({one.start for one in excerpts}) == 1) is from_beginning
-        for one in excerpts:
-            notes = one.performance.notes
-            again = PERFORMANCE_RNN.decode(PERFORMANCE_RNN.encode(one.performance))
-            np.testing.assert_array_equal(notes, again.notes)
-            assert 0 < notes["offset"].max() <= 10
-    assert judging.excerpts(pieces, config, 1000.0, seed=0) == []
-
-
 def test_figures_against_real_ones():
     figures = judging.against([1, 5, 30, 40], list(range(21)))
     assert figures["generated"] == pytest.approx(
@@ -232,7 +215,7 @@ def test_the_grid_prints_a_row_for_each_combination(check, run_command, workdir,
     assert areas[chosen] == max(areas)
     assert len(set(areas)) > 1
     ends = [row.replace("*", "").split("|")[-2].strip() for row in rows[2:]]
-    assert all(re.fullmatch(r"\d+%", end) for end in ends[:4]) and ends[4] == ""
+    assert all(re.fullmatch(r"\d+%", end) for end in ends)
 
 
 @pytest.mark.parametrize(

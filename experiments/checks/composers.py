@@ -18,7 +18,7 @@ import numpy as np
 import trained_model
 from absl import flags
 
-from midijax import cli, corpus, generate, judging, progress, statistics
+from midijax import cli, corpus, excerpts, generate, progress, statistics
 from midijax.checkpoint import Loaded
 from midijax.controls import Wishes
 from midijax.errors import UserError
@@ -92,7 +92,7 @@ class Discriminant:
 def real(loaded: Loaded, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Features and composers' numbers of excerpts of a split, as the model could play them."""
     vocabulary, composers = loaded.config.vocabulary, loaded.config.controls.composers
-    every = judging.performances(folder, split)
+    every = excerpts.performances(folder, split)
     entries = corpus.read_manifest(folder).performances[split]
     features, labels = [], []
     for entry, (_, music) in zip(entries, every, strict=True):

@@ -101,7 +101,8 @@ def report(judged: Sequence[dict[str, Any]]) -> str:
     real = ["real", "", "", f"{areas[best]['ceiling']:.3f}"]
     real.append(f"{min(of['values']['ceiling']['overlapping_area'] for of in statistics):.2f}")
     real.append(f"{_mean_distances(judged[best], ceiling=True):.3f}")
-    rows.append([*real, *_medians(judged[best], "real"), ""])
+    ends = _ends_within(judged[best], "last_within_ceiling")
+    rows.append([*real, *_medians(judged[best], "real"), ends])
     deviation = areas[best]["ceiling_deviation"]
     return f"{table(HEADER, rows)}\n\nDraws of real performances deviate by {deviation:.3f}."
 
@@ -115,7 +116,7 @@ def _row(figures: dict[str, Any]) -> list[str]:
         f"{min(areas):.2f}",
         f"{_mean_distances(figures):.3f}",
         *_medians(figures, "generated"),
-        _ends_within(figures),
+        _ends_within(figures, "last_within"),
     ]
 
 
@@ -125,10 +126,10 @@ def _mean_distances(figures: dict[str, Any], ceiling: bool = False) -> float:
     return sum(areas) / len(areas)
 
 
-def _ends_within(figures: dict[str, Any]) -> str:
+def _ends_within(figures: dict[str, Any], name: str) -> str:
     if not figures["drift"]:
         return ""
-    return f"{drift.mean_share(figures['drift'], 'last_within'):.0%}"
+    return f"{drift.mean_share(figures['drift'], name):.0%}"
 
 
 def _medians(figures: dict[str, Any], group: str) -> list[str]:

@@ -15,8 +15,7 @@ import numpy as np
 import trained_model
 from absl import flags
 
-from midijax import cli, judging
-from midijax.config import Config
+from midijax import cli, excerpts
 from midijax.events import PERFORMANCE_RNN
 from midijax.performance import Performance
 from midijax.report_tables import table
@@ -37,12 +36,10 @@ def main(arguments: list[str]) -> None:
     """Prints the table."""
     cli.reject(arguments, FLAGS)
     folder = trained_model.corpus_folder(FLAGS)
-    config = Config(vocabulary=PERFORMANCE_RNN)
     real, others = (
-        [
-            one.performance
-            for one in judging.excerpts(judging.performances(folder, split), config, SECONDS, 0)
-        ]
+        excerpts.heard(
+            excerpts.anywhere(excerpts.performances(folder, split), PERFORMANCE_RNN, SECONDS, 0)
+        )
         for split in ("validation", "train")
     )
     measured = [measure(performance, SECONDS) for performance in real]
