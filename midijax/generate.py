@@ -65,6 +65,14 @@ class Length:
         return max(1, round(steps))
 
 
+def require_seconds(wishes: Wishes, length: Length) -> None:
+    """Raises UserError for wishes that change on the way of music whose way is not known."""
+    if wishes.is_schedule and math.isinf(length.seconds):
+        raise UserError(
+            "what is asked changes on the way: give --seconds, of which each has a part"
+        )
+
+
 def generate(
     params: Any,
     key: jax.Array,
@@ -189,10 +197,7 @@ def _script(config: Config, length: Length, wishes: Wishes) -> _Script | None:
     """Wishes in the model's terms; None if there are none."""
     if not wishes.asked:
         return None
-    if wishes.is_schedule and math.isinf(length.seconds):
-        raise UserError(
-            "what is asked changes on the way: give --seconds, of which each has a part"
-        )
+    require_seconds(wishes, length)
     shares_K, features_KxC = controls.schedule(config.controls, wishes)
     begins_K = np.ceil(shares_K * length.max_steps(config.vocabulary) - controls.ROUNDING)
     missing = max(MIN_PARTS, _power_of_two(len(begins_K))) - len(begins_K)

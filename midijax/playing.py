@@ -36,7 +36,7 @@ class Request:
       include_primer: whether the files begin with it.
 
     Raises:
-      UserError: no length, or one out of its range.
+      UserError: no length, or one out of its range; wishes that change in a length without seconds.
     """
 
     seed: int
@@ -49,7 +49,7 @@ class Request:
     include_primer: bool
 
     def __post_init__(self) -> None:
-        _ = self.length
+        generate.require_seconds(self.wishes, self.length)
 
     @functools.cached_property
     def length(self) -> Length:

@@ -199,16 +199,18 @@ def test_what_is_asked_of_the_music_is_kept_with_it(tmp_path, save_run, run):
 
 
 @pytest.mark.parametrize(
-    "flag, message",
+    "flags, message",
     [
         ("--notes_per_second=fast", "--notes_per_second=fast: give numbers"),
         ("--pitch_classes=1,2,3", "pitch_classes=1,2,3 must be 12 weights"),
         ("--loudness=200", "loudness=200.0 must be a MIDI velocity"),
         ("--guidance=2", "--guidance is of what is asked"),
         ("--loudness=60", "trained without controls"),
+        ("--loudness=40,90 --num_events=50", "changes on the way: give --seconds"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(workdir, tmp_path, run, flag, message):
-    code, printed = run(f"--workdir={workdir}", f"--output_dir={tmp_path / 'out'}", flag)
+def test_what_cannot_be_asked_is_refused(workdir, tmp_path, run, flags, message):
+    places = f"--workdir={workdir}", f"--output_dir={tmp_path / 'out'}"
+    code, printed = run(*places, *flags.split())
     assert code == 2 and message in printed and "Playing" not in printed
     assert not (tmp_path / "out").exists()
