@@ -128,6 +128,16 @@ def test_more_than_a_batch_goes_on_with_the_next_seed(workdir, monkeypatch):
     assert len({len(performance.notes) for performance in played}) > 1
 
 
+def test_drift_is_held_against_several_parts_of_each_performance(workdir):
+    for reference, count in zip(
+        judging.read(workdir / "etudes", "validation", CONFIG, PLAN).drift, (6, 8), strict=True
+    ):
+        assert len(reference.ends) == count
+        assert len(reference.parts) == count * judging.PARTS
+        pitches = {part.features["pitch"][0] for part in reference.parts}
+        assert len(pitches) > count
+
+
 def test_without_long_performances_there_is_no_drift(evaluated):
     figures, folder, _ = evaluated("--drift_seconds=300")
     assert figures["music"]["drift"] is None
