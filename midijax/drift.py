@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from midijax import similarity
 from midijax.statistics import STATISTICS, Measures
 
 SPREAD = (5, 95)  # percentiles that real performances lie between, nine of ten
@@ -27,21 +28,34 @@ class Reference(NamedTuple):
 
 
 def compare(
-    performances: Sequence[Ends], real: Reference, others: Reference
+    performances: Sequence[Ends], real: Reference, others: Reference, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Of each statistic of one figure, how it ends and how it changes, as JSON.
+    """Of each statistic of one figure in which real ones differ, how it ends and changes, as JSON.
 
-    `last_within` is the share of performances whose last part lies within the SPREAD of parts of
-    real ones, `change_within` the share whose change from first to last part lies within that of
-    real ones' changes. Each has a `_ceiling`, the same of `others`, real performances too. A part
-    with too few notes to be measured lies outside.
+    `last_area` is the overlapping area of the last parts' values with those of real parts.
+    `last_within` is the share of performances whose last part lies within the SPREAD of real
+    parts, `change_within` the share whose change from first to last part lies within that of
+    real changes; a part with too few notes to be measured lies outside. Each of the three has a
+    `_ceiling`, the same of `others`, real performances too: of the area, the mean of draws of as
+    many parts as there are performances, by `seed`.
     """
-    names = [name for name, statistic in STATISTICS.items() if not statistic.categorical]
-    return {name: _compare(name, performances, real, others) for name in names}
+    likeness = similarity.summary(
+        similarity.compare([last for _, last in performances], real.parts),
+        similarity.ceilings(others.parts, real.parts, len(performances), seed),
+    )
+    return {
+        name: {
+            "last_area": of["values"]["overlapping_area"],
+            "last_area_ceiling": of["values"]["ceiling"]["overlapping_area"],
+            **_compare(name, performances, real, others),
+        }
+        for name, of in likeness.items()
+        if not STATISTICS[name].categorical
+    }
 
 
-def mean_share(compared: Mapping[str, Any], name: str) -> float:
-    """The mean over the statistics of one of the shares that `compare` gave."""
+def mean_of(compared: Mapping[str, Any], name: str) -> float:
+    """The mean over the statistics of one of the figures that `compare` gave."""
     return float(np.mean([of[name] for of in compared.values()]))
 
 

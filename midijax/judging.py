@@ -163,7 +163,7 @@ def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
             similarity.summary(compared, reference.ceilings), measures, reference.measures
         ),
         "repetition": _repetition(generated, heard(reference.real)),
-        "drift": drift.compare(_ends(played, plan), *reference.drift) if reference.drift else None,
+        "drift": _drift(played, reference, plan),
         "memorization": _memorization(generated, reference),
     }
     return Judgement(figures, generated, reference.real)
@@ -237,6 +237,14 @@ def _repetition(generated: list[Performance], real: list[Performance]) -> dict[s
     }
     loops = compare(lambda pitches: repetition.longest_loop(pitches).num_notes)
     return {**shares, "longest_loop_notes": loops}
+
+
+def _drift(
+    played: list[Performance], reference: Reference, plan: Plan
+) -> dict[str, dict[str, Any]] | None:
+    if reference.drift is None:
+        return None
+    return drift.compare(_ends(played, plan), *reference.drift, plan.seed)
 
 
 def _ends(group: Sequence[Performance], plan: Plan) -> list[drift.Ends]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from midijax.drift import SPREAD, mean_share
+from midijax.drift import SPREAD, mean_of
 from midijax.repetition import NGRAM_NOTES
 from midijax.similarity import CEILING_DRAWS
 from midijax.statistics import STATISTICS
@@ -46,14 +46,11 @@ def summary(music: Figures) -> str:
             f"(real: {real['median']:.0f}, {real['highest']:.0f})"
         )
     if music["drift"]:
-        within, ceiling = (
-            f"{mean_share(music['drift'], name):.0%}"
-            for name in ("last_within", "last_within_ceiling")
+        area, ceiling = (
+            f"{mean_of(music['drift'], name):.2f}" for name in ("last_area", "last_area_ceiling")
         )
         seconds = music["plan"]["drift_seconds"]
-        lines.append(
-            f"after {seconds:g} s within the spread of real music: {within} (real: {ceiling})"
-        )
+        lines.append(f"mean overlapping area at the end of {seconds:g} s: {area} (real: {ceiling})")
     return "\n".join(lines)
 
 
@@ -136,27 +133,33 @@ def drift(figures: Figures, plan: Figures) -> str:
             STATISTICS[name].title,
             f"{of['real_first']:.3g} → {of['real_last']:.3g}",
             f"{_number(of['first'], '.3g')} → {_number(of['last'], '.3g')}",
+            _area(of["last_area"], of["last_area_ceiling"]),
             f"{of['spread'][0]:.3g} to {of['spread'][1]:.3g}",
             *(_share(of[name], of[f"{name}_ceiling"]) for name in _WITHIN),
         ]
         for name, of in figures.items()
     ]
-    means = [
-        _share(mean_share(figures, name), mean_share(figures, f"{name}_ceiling"))
-        for name in _WITHIN
-    ]
-    rows.append(["**mean**", "", "", "", *means])
+    area, *shares = (
+        [mean_of(figures, name), mean_of(figures, f"{name}_ceiling")]
+        for name in ("last_area", *_WITHIN)
+    )
+    rows.append(["**mean**", "", "", _area(*area), "", *(_share(*share) for share in shares)])
     low, high = SPREAD
     seconds = f"{plan['seconds']:g} seconds"
     return (
         f"The first {seconds} of performances of {plan['drift_seconds']:g} against their last: "
-        f"medians over the performances. *Spread* is from the {low}th to the {high}th percentile "
-        f"of {seconds} from anywhere in real performances, *within* the share of generated "
-        "ones whose last part lies there, *change within* the share of those whose change from "
-        "first to last lies in the same range of real changes. In brackets the same of real "
-        "performances, those of the training split.\n\n"
+        "medians over the performances. *OA* is the overlapping area of the values of the last "
+        f"part with those of {seconds} from anywhere in real performances, *spread* from the "
+        f"{low}th to the {high}th percentile of these, *within* the share of generated "
+        "performances whose last part lies there, *change within* of those whose change from "
+        "first to last lies in the same range of real changes. In brackets what real performances "
+        "reach, those of the training split.\n\n"
         + table(
-            ["statistic", "real", "generated", "spread of real", "within", "change within"], rows
+            [
+                *("statistic", "real", "generated", "OA, last", "spread of real"),
+                *("within", "change within"),
+            ],
+            rows,
         )
     )
 

@@ -8,8 +8,8 @@ of the values (midijax.similarity) over all statistics; a combination whose lead
 within the standard deviation that draws of real performances have is no better than it. The other
 columns tell what that area does not: how often passages come again, and how long the longest loop
 and the longest passage known from the training split are (medians; real ones in the last row), and,
-with --drift_seconds, what share of long performances ends within the spread of real ones
-(midijax.drift; mean over its statistics).
+with --drift_seconds, how like the ends of long performances are to real ones (midijax.drift; mean
+and lowest overlapping area over its statistics).
 """
 
 import dataclasses
@@ -27,7 +27,8 @@ from midijax.sampling import SamplingSettings
 
 HEADER = (
     *("temperature", "top-p", "min-p", "mean OA", "lowest OA", "mean OA, distances"),
-    *("8-note passages again", "longest loop", "longest known passage", "ends within"),
+    *("8-note passages again", "longest loop", "longest known passage"),
+    *("mean OA, ends", "lowest OA, ends"),
 )
 
 FLAGS = flags.FlagValues()
@@ -101,8 +102,8 @@ def report(judged: Sequence[dict[str, Any]]) -> str:
     real = ["real", "", "", f"{areas[best]['ceiling']:.3f}"]
     real.append(f"{min(of['values']['ceiling']['overlapping_area'] for of in statistics):.2f}")
     real.append(f"{_mean_distances(judged[best], ceiling=True):.3f}")
-    ends = _ends_within(judged[best], "last_within_ceiling")
-    rows.append([*real, *_medians(judged[best], "real"), ends])
+    ends = _ends(judged[best], "last_area_ceiling")
+    rows.append([*real, *_medians(judged[best], "real"), *ends])
     deviation = areas[best]["ceiling_deviation"]
     return f"{table(HEADER, rows)}\n\nDraws of real performances deviate by {deviation:.3f}."
 
@@ -116,7 +117,7 @@ def _row(figures: dict[str, Any]) -> list[str]:
         f"{min(areas):.2f}",
         f"{_mean_distances(figures):.3f}",
         *_medians(figures, "generated"),
-        _ends_within(figures, "last_within"),
+        *_ends(figures, "last_area"),
     ]
 
 
@@ -126,10 +127,12 @@ def _mean_distances(figures: dict[str, Any], ceiling: bool = False) -> float:
     return sum(areas) / len(areas)
 
 
-def _ends_within(figures: dict[str, Any], name: str) -> str:
+def _ends(figures: dict[str, Any], name: str) -> list[str]:
+    """Mean and lowest area, empty where long performances are not looked at."""
     if not figures["drift"]:
-        return ""
-    return f"{drift.mean_share(figures['drift'], name):.0%}"
+        return ["", ""]
+    lowest = min(of[name] for of in figures["drift"].values())
+    return [f"{drift.mean_of(figures['drift'], name):.3f}", f"{lowest:.2f}"]
 
 
 def _medians(figures: dict[str, Any], group: str) -> list[str]:
