@@ -220,12 +220,22 @@ def test_the_grid_prints_a_row_for_each_combination(check, run_command, workdir,
     assert code == 0, err
     rows = [line for line in out.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4 + 1
-    areas = [float(row.replace("*", "").split("|")[4]) for row in rows[2:6]]
+    cells = [row.replace("*", "").split("|") for row in rows[2:]]
+    areas = [float(row[4]) for row in cells]
+    ends, lowest = ([float(row[column]) for row in cells] for column in (-3, -2))
     (chosen,) = (index for index, row in enumerate(rows[2:6]) if "**" in row)
-    assert areas[chosen] == max(areas)
-    assert len(set(areas)) > 1
-    ends = [[float(cell) for cell in row.replace("*", "").split("|")[-3:-1]] for row in rows[2:]]
-    assert all(0 <= lowest <= mean <= 1 for mean, lowest in ends)
+    scores = [(area + end) / 2 for area, end in zip(areas[:4], ends[:4], strict=True)]
+    assert scores[chosen] == pytest.approx(max(scores), abs=0.001)  # rounded
+    assert len(set(scores)) > 1
+    assert all(0 <= low <= mean <= 1 for low, mean in zip(lowest, ends, strict=True))
+
+
+def test_ends_count_as_much_as_beginnings_where_they_are_looked_at(check):
+    likeness = check("sampling_grid").likeness
+    figures = {"mean_overlapping_area": {"generated": 0.9}, "drift": None}
+    assert likeness(figures) == 0.9
+    figures["drift"] = {"pitch": {"last_area": 0.25}, "velocity": {"last_area": 0.75}}
+    assert likeness(figures) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(
