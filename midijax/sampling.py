@@ -42,9 +42,9 @@ class SamplingSettings:
       UserError: a value out of its range.
     """
 
-    temperature: float = 1.05
+    temperature: float = 1.03
     top_k: int = 0
-    top_p: float = 0.98
+    top_p: float = 0.995
     min_p: float = 0.0
     max_note_seconds: float = 10.0
 

@@ -14,7 +14,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     """Adds the flags that `settings` reads to those of a command."""
     flags.DEFINE_float(
         "temperature",
-        1.05,
+        1.03,
         "Below 1 the music is more cautious, above 1 wilder; 0 always takes the likeliest event.",
         flag_values=flag_values,
     )
@@ -26,7 +26,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     )
     flags.DEFINE_float(
         "top_p",
-        0.98,
+        0.995,
         "Choose only among the likeliest events that together have this probability; 1: all.",
         flag_values=flag_values,
     )
