@@ -1,4 +1,4 @@
-"""Whether long performances stay what they are, or trail off: their first part against the last."""
+"""Whether long performances end like real music, or trail off, and how they change on the way."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ SPREAD = (5, 95)  # percentiles that real performances lie between, nine of ten
 Ends = tuple[Measures, Measures]  # the first and the last part of a performance
 
 
-class Reference(NamedTuple):
-    """Real performances to hold long ones against.
+class Long(NamedTuple):
+    """Real performances that long ones are held against.
 
     Attributes:
       parts: as many of each performance, as long as the ends, from anywhere in it. The last parts
@@ -27,41 +27,61 @@ class Reference(NamedTuple):
     ends: Sequence[Ends]
 
 
-def compare(
-    performances: Sequence[Ends], real: Reference, others: Reference, seed: int
-) -> dict[str, dict[str, Any]]:
-    """Of each statistic of one figure in which real ones differ, how it ends and changes, as JSON.
+class Reference(NamedTuple):
+    """Real performances, and how near to them others come, real ones too.
 
-    `last_area` is the overlapping area of the last parts' values with those of real parts.
-    `last_within` is the share of performances whose last part lies within the SPREAD of real
-    parts, `change_within` the share whose change from first to last part lies within that of
-    real changes; a part with too few notes to be measured lies outside. Each of the three has a
-    `_ceiling`, the same of `others`, real performances too: of the area, the mean of draws of as
-    many parts as there are performances, by `seed`.
+    Attributes:
+      real: what is held against.
+      others: what the ceilings are of.
+      ceilings: how like to the parts of `real` draws from those of `others` are.
     """
-    likeness = similarity.summary(
-        similarity.compare([last for _, last in performances], real.parts),
-        similarity.ceilings(others.parts, real.parts, len(performances), seed),
-    )
+
+    real: Long
+    others: Long
+    ceilings: list[similarity.Compared]
+
+
+def reference(real: Long, others: Long, count: int, seed: int) -> Reference:
+    """For `count` performances, which draws of others are as many as; `seed` is of the draws."""
+    return Reference(real, others, similarity.ceilings(others.parts, real.parts, count, seed))
+
+
+def compare(performances: Sequence[Ends], reference: Reference) -> dict[str, Any]:
+    """How performances end and how they change, as JSON.
+
+    `mean_overlapping_area` is of the values of the last parts and of real parts, as
+    `similarity.mean_areas` gives it. Of each of the `statistics` there is:
+
+    - `last_area`, the same of this statistic;
+    - `last_within`, the share of performances whose last part lies within the SPREAD of real parts;
+    - `change_within`, the share whose change from first to last part lies within that of the
+      changes of real performances as long.
+
+    A part with too few notes to be measured lies outside. Each of the three has a `_ceiling`: of
+    the first two, of parts from anywhere in others. A statistic without order has areas only.
+    """
+    compared = similarity.compare([last for _, last in performances], reference.real.parts)
+    likenesses = similarity.summary(compared, reference.ceilings)
     return {
-        name: {
-            "last_area": of["values"]["overlapping_area"],
-            "last_area_ceiling": of["values"]["ceiling"]["overlapping_area"],
-            **_compare(name, performances, real, others),
-        }
-        for name, of in likeness.items()
-        if not STATISTICS[name].categorical
+        "mean_overlapping_area": similarity.mean_areas(compared, reference.ceilings),
+        "statistics": {
+            name: {
+                "last_area": of["values"]["overlapping_area"],
+                "last_area_ceiling": of["values"]["ceiling"]["overlapping_area"],
+                **({} if STATISTICS[name].categorical else _change(name, performances, reference)),
+            }
+            for name, of in likenesses.items()
+        },
     }
 
 
-def mean_of(compared: Mapping[str, Any], name: str) -> float:
-    """The mean over the statistics of one of the figures that `compare` gave."""
-    return float(np.mean([of[name] for of in compared.values()]))
+def mean_share(statistics: Mapping[str, Any], name: str) -> float:
+    """The mean over the statistics that have it of one of the shares that `compare` gave."""
+    return float(np.mean([of[name] for of in statistics.values() if name in of]))
 
 
-def _compare(
-    name: str, performances: Sequence[Ends], real: Reference, others: Reference
-) -> dict[str, Any]:
+def _change(name: str, performances: Sequence[Ends], reference: Reference) -> dict[str, Any]:
+    real, others, _ = reference
     ends_Nx2, real_ends_Rx2, other_ends_Ox2 = (
         np.array([_figures(name, ends) for ends in group]).reshape(-1, 2)
         for group in (performances, real.ends, others.ends)

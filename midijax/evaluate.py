@@ -124,8 +124,8 @@ _GENERATED_SECONDS = flags.DEFINE_float(
 _DRIFT_SECONDS = flags.DEFINE_float(
     "drift_seconds",
     300.0,
-    "How long the generated performances go on, to hold their end against their beginning; left "
-    "out where too few real ones are as long. 0: not at all.",
+    "How long the generated performances go on, to hold their end against their beginning and "
+    "against real music; left out where too few real ones are as long. 0: not at all.",
     lower_bound=0.0,
     upper_bound=3600.0,
     flag_values=FLAGS,

@@ -33,8 +33,8 @@ class Plan:
     Attributes:
       count: how many performances.
       seconds: how much of each is compared, with excerpts of real ones as long.
-      drift_seconds: how long they go on, so that their last `seconds` can be held against their
-        first; 0: no longer than that.
+      drift_seconds: how long they go on, so that their last `seconds` can be compared too, with
+        real music and with their first; 0: no longer than that.
       seed: what chance begins with, in the music and in the choice of excerpts.
       settings: how events are chosen.
 
@@ -63,8 +63,8 @@ class Reference:
       from_beginning: whether excerpts are beginnings; see `excerpts.as_trained`.
       measures: of `real`.
       ceilings: how like to those draws from the training split are.
-      drift: what the ends of long performances are held against, in the split and, as their
-        ceiling, in the training split; None where drift is not looked at, or too few are as long.
+      drift: what the ends of long performances are held against; None where drift is not looked
+        at, or too few performances of either split are as long.
       passages: of the whole training split.
     """
 
@@ -72,7 +72,7 @@ class Reference:
     from_beginning: bool
     measures: list[Measures]
     ceilings: list[similarity.Compared]
-    drift: tuple[drift.Reference, drift.Reference] | None
+    drift: drift.Reference | None
     passages: Passages
 
 
@@ -113,30 +113,29 @@ def read(folder: Path, split: str, config: Config, plan: Plan) -> Reference:
         from_beginning=config.data.num_streams > 0,
         measures=measures,
         ceilings=similarity.ceilings(other_measures, measures, plan.count, plan.seed),
-        drift=_drift_references(held_out, training, config, plan) if plan.drift_seconds else None,
+        drift=_drift_reference(held_out, training, config, plan) if plan.drift_seconds else None,
         passages=Passages(training),
     )
 
 
-def _drift_references(
+def _drift_reference(
     held_out: list[Named], training: list[Named], config: Config, plan: Plan
-) -> tuple[drift.Reference, drift.Reference] | None:
-    """Of both splits; None if one has too few performances that are as long as the plan's."""
+) -> drift.Reference | None:
+    groups = held_out, training
     long_ones = [
-        excerpts.as_trained(group, config, plan.drift_seconds, plan.seed)
-        for group in (held_out, training)
+        excerpts.as_trained(group, config, plan.drift_seconds, plan.seed) for group in groups
     ]
     if min(map(len, long_ones)) < similarity.FEWEST_REAL:
         return None
     parts = [
         excerpts.anywhere(group * PARTS, config.vocabulary, plan.seconds, plan.seed)
-        for group in (held_out, training)
+        for group in groups
     ]
     real, others = (
-        drift.Reference(_measure(heard(part), plan), _ends(heard(long), plan))
+        drift.Long(_measure(heard(part), plan), _ends(heard(long), plan))
         for part, long in zip(parts, long_ones, strict=True)
     )
-    return real, others
+    return drift.reference(real, others, plan.count, plan.seed)
 
 
 def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
@@ -155,15 +154,15 @@ def judge(loaded: Loaded, reference: Reference, plan: Plan) -> Judgement:
         "plan": dataclasses.asdict(plan),
         "real": {
             "performances": len(reference.real),
-            "long_performances": len(reference.drift[0].ends) if reference.drift else 0,
+            "long_performances": len(reference.drift.real.ends) if reference.drift else 0,
             "from_beginning": reference.from_beginning,
         },
-        "mean_overlapping_area": _mean_area(compared, reference.ceilings),
+        "mean_overlapping_area": similarity.mean_areas(compared, reference.ceilings),
         "statistics": _statistics(
             similarity.summary(compared, reference.ceilings), measures, reference.measures
         ),
         "repetition": _repetition(generated, heard(reference.real)),
-        "drift": _drift(played, reference, plan),
+        "drift": drift.compare(_ends(played, plan), reference.drift) if reference.drift else None,
         "memorization": _memorization(generated, reference),
     }
     return Judgement(figures, generated, reference.real)
@@ -192,18 +191,6 @@ def play(loaded: Loaded, plan: Plan, seconds: float) -> list[Performance]:
 
 def _measure(group: Sequence[Performance], plan: Plan) -> list[Measures]:
     return [measure(performance, plan.seconds) for performance in group]
-
-
-def _mean_area(
-    compared: similarity.Compared, ceilings: Sequence[similarity.Compared]
-) -> dict[str, float]:
-    """Over all statistics, and what draws of real performances have on average, and deviate."""
-    areas = [similarity.mean_area(ceiling) for ceiling in ceilings]
-    return {
-        "generated": similarity.mean_area(compared),
-        "ceiling": float(np.mean(areas)),
-        "ceiling_deviation": float(np.std(areas, ddof=1)),
-    }
 
 
 def _statistics(
@@ -237,14 +224,6 @@ def _repetition(generated: list[Performance], real: list[Performance]) -> dict[s
     }
     loops = compare(lambda pitches: repetition.longest_loop(pitches).num_notes)
     return {**shares, "longest_loop_notes": loops}
-
-
-def _drift(
-    played: list[Performance], reference: Reference, plan: Plan
-) -> dict[str, dict[str, Any]] | None:
-    if reference.drift is None:
-        return None
-    return drift.compare(_ends(played, plan), *reference.drift, plan.seed)
 
 
 def _ends(group: Sequence[Performance], plan: Plan) -> list[drift.Ends]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from midijax.drift import SPREAD, mean_of
+from midijax.drift import SPREAD, mean_share
 from midijax.repetition import NGRAM_NOTES
 from midijax.similarity import CEILING_DRAWS
 from midijax.statistics import STATISTICS
@@ -46,11 +46,11 @@ def summary(music: Figures) -> str:
             f"(real: {real['median']:.0f}, {real['highest']:.0f})"
         )
     if music["drift"]:
-        area, ceiling = (
-            f"{mean_of(music['drift'], name):.2f}" for name in ("last_area", "last_area_ceiling")
+        area, seconds = music["drift"]["mean_overlapping_area"], music["plan"]["drift_seconds"]
+        lines.append(
+            f"mean overlapping area at the end of {seconds:g} s: {area['generated']:.2f} "
+            f"(real: {area['ceiling']:.2f})"
         )
-        seconds = music["plan"]["drift_seconds"]
-        lines.append(f"mean overlapping area at the end of {seconds:g} s: {area} (real: {ceiling})")
     return "\n".join(lines)
 
 
@@ -128,32 +128,24 @@ def memorization(figures: Figures) -> str:
 
 def drift(figures: Figures, plan: Figures) -> str:
     """First and last part of long performances."""
-    rows = [
-        [
-            STATISTICS[name].title,
-            f"{of['real_first']:.3g} → {of['real_last']:.3g}",
-            f"{_number(of['first'], '.3g')} → {_number(of['last'], '.3g')}",
-            _area(of["last_area"], of["last_area_ceiling"]),
-            f"{of['spread'][0]:.3g} to {of['spread'][1]:.3g}",
-            *(_share(of[name], of[f"{name}_ceiling"]) for name in _WITHIN),
-        ]
-        for name, of in figures.items()
-    ]
-    area, *shares = (
-        [mean_of(figures, name), mean_of(figures, f"{name}_ceiling")]
-        for name in ("last_area", *_WITHIN)
+    statistics, area = figures["statistics"], figures["mean_overlapping_area"]
+    rows = [_ending(STATISTICS[name].title, of) for name, of in statistics.items()]
+    shares = (
+        _share(mean_share(statistics, name), mean_share(statistics, f"{name}_ceiling"))
+        for name in _WITHIN
     )
-    rows.append(["**mean**", "", "", _area(*area), "", *(_share(*share) for share in shares)])
+    rows.append(["**mean**", "", "", _area(area["generated"], area["ceiling"]), "", *shares])
     low, high = SPREAD
-    seconds = f"{plan['seconds']:g} seconds"
+    seconds, long = (f"{plan[name]:g}" for name in ("seconds", "drift_seconds"))
     return (
-        f"The first {seconds} of performances of {plan['drift_seconds']:g} against their last: "
-        "medians over the performances. *OA* is the overlapping area of the values of the last "
-        f"part with those of {seconds} from anywhere in real performances, *spread* from the "
-        f"{low}th to the {high}th percentile of these, *within* the share of generated "
-        "performances whose last part lies there, *change within* of those whose change from "
-        "first to last lies in the same range of real changes. In brackets what real performances "
-        "reach, those of the training split.\n\n"
+        f"The first {seconds} seconds of performances of {long} against their last: medians over "
+        "the performances. *OA* is the overlapping area of the values of the last part with those "
+        f"of {seconds} seconds from anywhere in real performances, *spread* from the {low}th to "
+        f"the {high}th percentile of these, *within* the share of generated performances whose "
+        "last part lies there, *change within* of those whose change from first to last lies in "
+        f"the same range of changes of real performances of {long} seconds. In brackets the same "
+        "of performances of the training split, parts from anywhere taking the place of last "
+        "ones.\n\n"
         + table(
             [
                 *("statistic", "real", "generated", "OA, last", "spread of real"),
@@ -162,6 +154,22 @@ def drift(figures: Figures, plan: Figures) -> str:
             rows,
         )
     )
+
+
+def _ending(title: str, of: Figures) -> list[str]:
+    area = _area(of["last_area"], of["last_area_ceiling"])
+    if "spread" not in of:
+        return [title, "", "", area, "", "", ""]
+    return [
+        title,
+        *(
+            " → ".join(_number(of[f"{group}{end}"], ".3g") for end in ("first", "last"))
+            for group in ("real_", "")
+        ),
+        area,
+        f"{of['spread'][0]:.3g} to {of['spread'][1]:.3g}",
+        *(_share(of[name], of[f"{name}_ceiling"]) for name in _WITHIN),
+    ]
 
 
 def _likeness(title: str, of: Figures) -> list[str]:

@@ -60,7 +60,8 @@ Compared = dict[str, Comparison]  # by the names of STATISTICS
 def compare(measures: Sequence[Measures], real: Sequence[Measures]) -> Compared:
     """Compares every statistic in which real performances differ.
 
-    Music with too few notes for a statistic to be measured has nothing in common with any other.
+    Music with too few notes for a statistic to be measured has nothing in common with any other;
+    by distances, if there is other music beside it, it is left out.
     """
     compared = {}
     for name in STATISTICS:
@@ -70,7 +71,7 @@ def compare(measures: Sequence[Measures], real: Sequence[Measures]) -> Compared:
         if not len(features_NxD):
             compared[name] = Comparison(UNLIKE, UNLIKE)
             continue
-        values = of_histograms(mean_histogram(measures, name), mean_histogram(real, name))
+        values = of_histograms(_shares(measures, name), _shares(real, name))
         compared[name] = Comparison(values, of_distances(features_NxD, real_RxD))
     return compared
 
@@ -84,9 +85,20 @@ def ceilings(
     return [compare([others[index] for index in draw], real) for draw in draws]
 
 
-def mean_area(compared: Compared) -> float:
-    """The overlapping area of the values, averaged over the statistics."""
-    return float(np.mean([of.values.overlapping_area for of in compared.values()]))
+def mean_areas(compared: Compared, drawn: Sequence[Compared]) -> dict[str, float]:
+    """The overlapping area of the values, averaged over the statistics, as JSON.
+
+    Beside it that of the `drawn` ceilings, on average, and how much it deviates between them.
+    """
+    area, *areas = (
+        float(np.mean([of.values.overlapping_area for of in one.values()]))
+        for one in (compared, *drawn)
+    )
+    return {
+        "generated": area,
+        "ceiling": float(np.mean(areas)),
+        "ceiling_deviation": float(np.std(areas, ddof=1)),
+    }
 
 
 def summary(compared: Compared, drawn: Sequence[Compared]) -> dict[str, Any]:
@@ -101,6 +113,12 @@ def summary(compared: Compared, drawn: Sequence[Compared]) -> dict[str, Any]:
                 "ceiling": Likeness(*ceiling.tolist())._asdict(),
             }
     return table
+
+
+def _shares(measures: Sequence[Measures], name: str) -> np.ndarray:
+    """The mean histogram of all, with one more bin for those in which there is nothing to count."""
+    measured = len(features(measures, name)) / len(measures)
+    return np.append(measured * mean_histogram(measures, name), 1 - measured)
 
 
 def of_distances(features_NxD: np.ndarray, real_RxD: np.ndarray) -> Likeness:

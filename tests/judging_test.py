@@ -129,13 +129,26 @@ def test_more_than_a_batch_goes_on_with_the_next_seed(workdir, monkeypatch):
 
 
 def test_drift_is_held_against_several_parts_of_each_performance(workdir):
-    for reference, count in zip(
-        judging.read(workdir / "etudes", "validation", CONFIG, PLAN).drift, (6, 8), strict=True
-    ):
-        assert len(reference.ends) == count
-        assert len(reference.parts) == count * judging.PARTS
-        pitches = {part.features["pitch"][0] for part in reference.parts}
-        assert len(pitches) > count
+    reference = judging.read(workdir / "etudes", "validation", CONFIG, PLAN).drift
+    for group, count in ((reference.real, 6), (reference.others, 8)):
+        assert len(group.ends) == count
+        assert len(group.parts) == count * judging.PARTS
+        assert len({part.features["pitch"][0] for part in group.parts}) > count
+
+
+def test_the_report_has_a_row_of_each_ending(evaluated):
+    figures, folder, printed = evaluated()
+    page = (folder / "report.md").read_text()
+    drift = figures["music"]["drift"]
+    density, classes = (drift["statistics"][name] for name in ("note_density", "pitch_class"))
+    (row,) = re.findall(r"^\| notes per second, over 3 s \|.*→.*$", page, re.MULTILINE)
+    assert f"**{density['last_area']:.2f}** ({density['last_area_ceiling']:.2f})" in row
+    assert f"{density['last_within']:.0%} ({density['last_within_ceiling']:.0%})" in row
+    assert f"{density['real_first']:.3g} → {density['real_last']:.3g}" in row
+    area = f"**{classes['last_area']:.2f}** ({classes['last_area_ceiling']:.2f})"
+    assert f"| pitch class |  |  | {area} |  |  |  |" in page
+    mean = drift["mean_overlapping_area"]
+    assert f"at the end of 10 s: {mean['generated']:.2f} (real: {mean['ceiling']:.2f})" in printed
 
 
 def test_without_long_performances_there_is_no_drift(evaluated):
@@ -154,7 +167,7 @@ def test_silence_is_judged_too(evaluated, monkeypatch):
         if of["values"]["kl_divergence"] < similarity.UNLIKE.kl_divergence
     }
     assert measured == {"note_density", "polyphony"}
-    assert figures["music"]["drift"]["pitch"]["last_within"] == 0
+    assert figures["music"]["drift"]["statistics"]["pitch"]["last_within"] == 0
     assert "longest of all generated: none" in (folder / "report.md").read_text()
 
 
@@ -220,22 +233,26 @@ def test_the_grid_prints_a_row_for_each_combination(check, run_command, workdir,
     assert code == 0, err
     rows = [line for line in out.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4 + 1
-    cells = [row.replace("*", "").split("|") for row in rows[2:]]
-    areas = [float(row[4]) for row in cells]
-    ends, lowest = ([float(row[column]) for row in cells] for column in (-3, -2))
+    cells = [row.replace("*", "").split("|")[1:] for row in rows[2:]]
+    likeness, mean, lowest, mean_end, lowest_end = (
+        np.array([float(row[column]) for row in cells]) for column in range(3, 8)
+    )
     (chosen,) = (index for index, row in enumerate(rows[2:6]) if "**" in row)
-    scores = [(area + end) / 2 for area, end in zip(areas[:4], ends[:4], strict=True)]
-    assert scores[chosen] == pytest.approx(max(scores), abs=0.001)  # rounded
-    assert len(set(scores)) > 1
-    assert all(0 <= low <= mean <= 1 for low, mean in zip(lowest, ends, strict=True))
+    assert likeness[chosen] == likeness[:4].max() > likeness[:4].min()
+    np.testing.assert_allclose(likeness, (mean + mean_end) / 2, atol=0.001)  # rounded
+    assert (lowest <= mean).all() and (lowest_end <= mean_end).all()
+    assert re.search(r"deviates by 0\.\d{3}\.$", out.strip())
 
 
-def test_ends_count_as_much_as_beginnings_where_they_are_looked_at(check):
-    likeness = check("sampling_grid").likeness
-    figures = {"mean_overlapping_area": {"generated": 0.9}, "drift": None}
-    assert likeness(figures) == 0.9
-    figures["drift"] = {"pitch": {"last_area": 0.25}, "velocity": {"last_area": 0.75}}
-    assert likeness(figures) == pytest.approx(0.7)
+def test_a_grid_without_long_performances_has_no_ends(check, run_command, workdir, opinionated):
+    places = f"--workdir={opinionated}", f"--data={workdir / 'etudes'}", "--generated_seconds=4"
+    flags = ("--temperatures=1", "--top_ps=1", "--num_generated=2")
+    code, out, err = run_command(check("sampling_grid"), *places, *flags)
+    assert code == 0, err
+    row, real = (line.split("|") for line in out.splitlines()[2:4])
+    assert row[4].strip(" *") == row[5].strip(" *") and row[7:9] == real[7:9] == ["  ", "  "]
+    code, _, err = run_command(check("sampling_grid"), *places, *flags, "--drift_seconds=300")
+    assert code == cli.BAD_INPUT and "last --drift_seconds=300; give fewer, or 0" in err
 
 
 @pytest.mark.parametrize(

@@ -128,20 +128,32 @@ def test_one_note_has_no_timing_like_any_other():
     assert compared["inter_onset"] == (similarity.UNLIKE, similarity.UNLIKE)
     assert compared["pitch"].values.overlapping_area > 0
     among_others = similarity.compare([single, *REAL], REAL)
-    assert among_others["inter_onset"].values.overlapping_area == pytest.approx(1)
+    share = len(REAL) / (len(REAL) + 1)
+    assert among_others["inter_onset"].values.overlapping_area == pytest.approx(share)
+    assert (
+        among_others["inter_onset"].distances
+        == similarity.compare(REAL, REAL)["inter_onset"].distances
+    )
+
+
+def area(compared):
+    """The mean overlapping area of the values."""
+    return np.mean([of.values.overlapping_area for of in compared.values()])
 
 
 def test_ceilings_are_of_draws_and_beside_what_is_compared():
     others = measures(range(200, 230))
     ceilings = similarity.ceilings(others, REAL, 10, seed=0)
-    areas = [similarity.mean_area(ceiling) for ceiling in ceilings]
+    areas = [area(ceiling) for ceiling in ceilings]
     assert len(set(areas)) == similarity.CEILING_DRAWS
     assert similarity.ceilings(others, REAL, 10, seed=0) == ceilings
     all_of_them = similarity.ceilings(others, REAL, 99, seed=0)
-    np.testing.assert_allclose(
-        [similarity.mean_area(ceiling) for ceiling in all_of_them],
-        similarity.mean_area(similarity.compare(others, REAL)),
-    )
+    compared = similarity.compare(others, REAL)
+    np.testing.assert_allclose([area(ceiling) for ceiling in all_of_them], area(compared))
+    mean = similarity.mean_areas(compared, ceilings)
+    assert mean["generated"] == pytest.approx(area(compared))
+    assert mean["ceiling"] == pytest.approx(np.mean(areas))
+    assert mean["ceiling_deviation"] == pytest.approx(np.std(areas, ddof=1))
     table = similarity.summary(similarity.compare(REAL, REAL), ceilings)
     expected = np.mean([ceiling["pitch"].values.overlapping_area for ceiling in ceilings])
     assert table["pitch"]["values"]["ceiling"]["overlapping_area"] == pytest.approx(expected)

@@ -1,43 +1,46 @@
 """Chooses sampling settings by musical measures: every combination plays, and is compared.
 
     python experiments/checks/sampling_grid.py --workdir=runs/mine --data=runs/data/mine \\
-        --temperatures=0.9,0.95,1 --top_ps=0.9,0.95,1 --min_ps=0,0.02
+        --temperatures=1,1.05 --top_ps=0.98,0.99,1 --min_ps=0,0.02 --drift_seconds=300
 
-It prints a Markdown table, a row for each combination. What chooses is the mean overlapping area
-of the values (midijax.similarity) over all statistics, with --drift_seconds averaged with that of
-the ends of long performances (midijax.drift); a combination whose lead over another is within the
-standard deviation that draws of real performances have is no better than it. The other columns
-tell what that area does not: which statistic is least like real music, how often passages come
-again, and how long the longest loop and the longest passage known from the training split are
-(medians; real ones in the last row).
+It prints a Markdown table, a row for each combination. What chooses is the *likeness*: the mean
+overlapping area of the values over all statistics (midijax.similarity), with --drift_seconds the
+mean of this and of the same of the ends of long performances (midijax.drift). Draws of real
+performances tell how much of it is chance: two combinations whose likenesses are no further apart
+than 1.4 of their standard deviation are as good. The other columns tell what it does not: how low
+the area of a single statistic is, how often passages come again, and how long the longest loop and
+the longest passage known from the training split are (medians; real ones in the last row).
 """
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import trained_model
 from absl import flags
 
-from midijax import cli, drift, judging, progress
+from midijax import cli, judging, progress
 from midijax.errors import UserError
 from midijax.report_tables import table
 from midijax.sampling import SamplingSettings
 
 HEADER = (
-    *("temperature", "top-p", "min-p", "mean OA", "lowest OA", "mean OA, distances"),
+    *("temperature", "top-p", "min-p", "likeness", "mean OA", "lowest OA"),
+    *("mean OA, ends", "lowest OA, ends", "mean OA, distances"),
     *("8-note passages again", "longest loop", "longest known passage"),
-    *("mean OA, ends", "lowest OA, ends"),
 )
 
 FLAGS = flags.FlagValues()
 trained_model.define_workdir(FLAGS)
 trained_model.define_data(FLAGS, "with a training split")
 _TEMPERATURES = flags.DEFINE_list(
-    "temperatures", ["0.9", "0.95", "1"], "Those to try.", flag_values=FLAGS
+    "temperatures", ["1", "1.03", "1.05"], "Those to try.", flag_values=FLAGS
 )
-_TOP_PS = flags.DEFINE_list("top_ps", ["0.9", "0.95", "1"], "Those to try.", flag_values=FLAGS)
+_TOP_PS = flags.DEFINE_list(
+    "top_ps", ["0.98", "0.99", "0.995", "1"], "Those to try.", flag_values=FLAGS
+)
 _MIN_PS = flags.DEFINE_list("min_ps", ["0"], "Those to try.", flag_values=FLAGS)
 _NUM_GENERATED = flags.DEFINE_integer(
     "num_generated", 64, "Performances of each combination.", lower_bound=1, flag_values=FLAGS
@@ -71,6 +74,11 @@ def main(arguments: list[str]) -> None:
     )
     loaded = trained_model.load(FLAGS)
     reference = judging.read(folder, "validation", loaded.config, plan)
+    if plan.drift_seconds and not reference.drift:
+        raise UserError(
+            f"too few performances of '{folder}' last --drift_seconds={plan.drift_seconds:g}; "
+            "give fewer, or 0"
+        )
     judged = [
         judging.judge(loaded, reference, dataclasses.replace(plan, settings=settings)).figures
         for settings in progress.bar(grid, desc="settings", unit=" combinations")
@@ -94,52 +102,59 @@ def combinations() -> list[SamplingSettings]:
 
 def report(judged: Sequence[dict[str, Any]]) -> str:
     """The table, from the figures of each combination, and what follows from it."""
-    best = max(range(len(judged)), key=lambda index: likeness(judged[index]))
+    best = max(range(len(judged)), key=lambda index: likeness(judged[index], "generated"))
     rows = [_row(figures) for figures in judged]
     rows[best] = [cell and f"**{cell}**" for cell in rows[best]]
-    statistics, area = judged[best]["statistics"].values(), judged[best]["mean_overlapping_area"]
-    real = ["real", "", "", f"{area['ceiling']:.3f}"]
-    real.append(f"{min(of['values']['ceiling']['overlapping_area'] for of in statistics):.2f}")
-    real.append(f"{_mean_distances(judged[best], ceiling=True):.3f}")
-    ends = _ends(judged[best], "last_area_ceiling")
-    rows.append([*real, *_medians(judged[best], "real"), *ends])
-    deviation = area["ceiling_deviation"]
-    return f"{table(HEADER, rows)}\n\nDraws of real performances deviate by {deviation:.3f}."
+    real = ["real", "", "", *_areas(judged[best], "ceiling"), *_medians(judged[best], "real")]
+    areas = _mean_areas(judged[best])
+    deviation = math.hypot(*(area["ceiling_deviation"] for area in areas)) / len(areas)
+    return (
+        f"{table(HEADER, [*rows, real])}\n\n"
+        f"The likeness of draws of real performances deviates by {deviation:.3f}."
+    )
 
 
-def likeness(figures: dict[str, Any]) -> float:
-    """How like real music all of it is: what chooses."""
-    area = figures["mean_overlapping_area"]["generated"]
-    if not figures["drift"]:
-        return area
-    return (area + drift.mean_of(figures["drift"], "last_area")) / 2
+def likeness(figures: dict[str, Any], group: str) -> float:
+    """What chooses, of the `generated` music; or its `ceiling`."""
+    areas = _mean_areas(figures)
+    return sum(area[group] for area in areas) / len(areas)
+
+
+def _mean_areas(figures: dict[str, Any]) -> list[dict[str, float]]:
+    """Of beginnings, and of ends where they are looked at."""
+    parts = [figures, figures["drift"]] if figures["drift"] else [figures]
+    return [part["mean_overlapping_area"] for part in parts]
 
 
 def _row(figures: dict[str, Any]) -> list[str]:
     settings = figures["plan"]["settings"]
-    areas = [of["values"]["overlapping_area"] for of in figures["statistics"].values()]
     return [
         *(f"{settings[name]:g}" for name in ("temperature", "top_p", "min_p")),
-        f"{figures['mean_overlapping_area']['generated']:.3f}",
-        f"{min(areas):.2f}",
-        f"{_mean_distances(figures):.3f}",
+        *_areas(figures, "generated"),
         *_medians(figures, "generated"),
-        *_ends(figures, "last_area"),
     ]
 
 
-def _mean_distances(figures: dict[str, Any], ceiling: bool = False) -> float:
-    ways = [of["distances"] for of in figures["statistics"].values()]
-    areas = [(way["ceiling"] if ceiling else way)["overlapping_area"] for way in ways]
-    return sum(areas) / len(areas)
+def _areas(figures: dict[str, Any], group: str) -> list[str]:
+    """Likeness, mean and lowest of beginnings and of ends, and the mean by distances."""
+
+    def area(of: dict[str, Any]) -> float:
+        return (of["ceiling"] if group == "ceiling" else of)["overlapping_area"]
+
+    statistics = figures["statistics"].values()
+    distances = [area(of["distances"]) for of in statistics]
+    last = "last_area_ceiling" if group == "ceiling" else "last_area"
+    ends = [of[last] for of in figures["drift"]["statistics"].values()] if figures["drift"] else []
+    return [
+        f"{likeness(figures, group):.3f}",
+        *_mean_and_lowest([area(of["values"]) for of in statistics]),
+        *(_mean_and_lowest(ends) if ends else ("", "")),
+        f"{sum(distances) / len(distances):.3f}",
+    ]
 
 
-def _ends(figures: dict[str, Any], name: str) -> list[str]:
-    """Mean and lowest area, empty where long performances are not looked at."""
-    if not figures["drift"]:
-        return ["", ""]
-    lowest = min(of[name] for of in figures["drift"].values())
-    return [f"{drift.mean_of(figures['drift'], name):.3f}", f"{lowest:.2f}"]
+def _mean_and_lowest(areas: Sequence[float]) -> list[str]:
+    return [f"{sum(areas) / len(areas):.3f}", f"{min(areas):.2f}"]
 
 
 def _medians(figures: dict[str, Any], group: str) -> list[str]:
