@@ -19,7 +19,7 @@ class Excerpt(NamedTuple):
     """A part of a real performance, as a model could have played it: without pedal, in steps."""
 
     name: str
-    start: int
+    start: float
     performance: Performance
 
 
@@ -42,7 +42,7 @@ def as_trained(
     """
     if config.data.num_streams:
         long = _lasting(performances, seconds)
-        return [_excerpt(config.vocabulary, one, 0, seconds) for one in long]
+        return [cut(config.vocabulary, one, 0, seconds) for one in long]
     return anywhere(performances, config.vocabulary, seconds, seed)
 
 
@@ -52,9 +52,16 @@ def anywhere(
     """From each performance that is long enough an excerpt from any second on, drawn by chance."""
     rng = np.random.default_rng(seed)
     return [
-        _excerpt(vocabulary, one, _drawn(rng, one[1].duration - seconds), seconds)
+        cut(vocabulary, one, _drawn(rng, one[1].duration - seconds), seconds)
         for one in _lasting(performances, seconds)
     ]
+
+
+def cut(vocabulary: EventVocabulary, one: Named, start: float, seconds: float) -> Excerpt:
+    """An excerpt of one performance, through the vocabulary: as coarse as what a model plays."""
+    name, performance = one
+    events = vocabulary.encode(excerpt(performance, start, seconds))
+    return Excerpt(name, start, vocabulary.decode(events))
 
 
 def heard(group: Sequence[Excerpt]) -> list[Performance]:
@@ -68,10 +75,3 @@ def _lasting(performances: Sequence[Named], seconds: float) -> list[Named]:
 
 def _drawn(rng: np.random.Generator, last: float) -> int:
     return int(rng.integers(0, int(last), endpoint=True))
-
-
-def _excerpt(vocabulary: EventVocabulary, one: Named, start: int, seconds: float) -> Excerpt:
-    """Through the vocabulary, to be as coarse in time and loudness as what a model plays."""
-    name, performance = one
-    events = vocabulary.encode(excerpt(performance, start, seconds))
-    return Excerpt(name, start, vocabulary.decode(events))

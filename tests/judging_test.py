@@ -244,6 +244,19 @@ def test_the_grid_prints_a_row_for_each_combination(check, run_command, workdir,
     assert re.search(r"deviates by 0\.\d{3}\.$", out.strip())
 
 
+def test_ends_count_as_much_as_beginnings_where_they_are_looked_at(check):
+    grid = check("sampling_grid")
+    beginnings, ends = (
+        {"generated": area, "ceiling_deviation": deviation}
+        for area, deviation in ((0.9, 0.03), (0.5, 0.04))
+    )
+    figures = {"mean_overlapping_area": beginnings, "drift": None}
+    assert (grid.likeness(figures, "generated"), grid.deviation(figures)) == (0.9, 0.03)
+    figures["drift"] = {"mean_overlapping_area": ends}
+    assert grid.likeness(figures, "generated") == pytest.approx(0.7)
+    assert grid.deviation(figures) == pytest.approx(0.025)  # of the mean of two draws
+
+
 def test_a_grid_without_long_performances_has_no_ends(check, run_command, workdir, opinionated):
     places = f"--workdir={opinionated}", f"--data={workdir / 'etudes'}", "--generated_seconds=4"
     flags = ("--temperatures=1", "--top_ps=1", "--num_generated=2")

@@ -95,12 +95,12 @@ def real(loaded: Loaded, folder: Path, split: str) -> tuple[np.ndarray, np.ndarr
     every = excerpts.performances(folder, split)
     entries = corpus.read_manifest(folder).performances[split]
     features, labels = [], []
-    for entry, (_, music) in zip(entries, every, strict=True):
+    for entry, one in zip(entries, every, strict=True):
         if entry.composer in composers:
-            count = min(MAX_EXCERPTS, int(music.duration / _SECONDS.value))
+            count = min(MAX_EXCERPTS, int(one[1].duration / _SECONDS.value))
             for start in np.arange(count) * _SECONDS.value:
-                events = vocabulary.encode(statistics.excerpt(music, start, _SECONDS.value))
-                features.append(feature(vocabulary.decode(events)))
+                part = excerpts.cut(vocabulary, one, start, _SECONDS.value)
+                features.append(feature(part.performance))
                 labels.append(composers.index(entry.composer))
     if not labels:
         raise UserError(f"the {split} split of '{folder}' has nothing by those the model knows")

@@ -106,11 +106,9 @@ def report(judged: Sequence[dict[str, Any]]) -> str:
     rows = [_row(figures) for figures in judged]
     rows[best] = [cell and f"**{cell}**" for cell in rows[best]]
     real = ["real", "", "", *_areas(judged[best], "ceiling"), *_medians(judged[best], "real")]
-    areas = _mean_areas(judged[best])
-    deviation = math.hypot(*(area["ceiling_deviation"] for area in areas)) / len(areas)
     return (
         f"{table(HEADER, [*rows, real])}\n\n"
-        f"The likeness of draws of real performances deviates by {deviation:.3f}."
+        f"The likeness of draws of real performances deviates by {deviation(judged[best]):.3f}."
     )
 
 
@@ -118,6 +116,12 @@ def likeness(figures: dict[str, Any], group: str) -> float:
     """What chooses, of the `generated` music; or its `ceiling`."""
     areas = _mean_areas(figures)
     return sum(area[group] for area in areas) / len(areas)
+
+
+def deviation(figures: dict[str, Any]) -> float:
+    """The standard deviation of the likeness of draws of real performances."""
+    areas = _mean_areas(figures)
+    return math.hypot(*(area["ceiling_deviation"] for area in areas)) / len(areas)
 
 
 def _mean_areas(figures: dict[str, Any]) -> list[dict[str, float]]:
