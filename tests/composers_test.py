@@ -57,6 +57,7 @@ def test_what_was_asked_is_held_against_what_is_recognized(
 
     def played(loaded):
         features, labels = module.real(loaded, folder, "validation")
+        assert len(np.unique(features, axis=0)) == len(features)  # each from elsewhere
         mixed = np.concatenate((features[labels == 0], features))
         return mixed, np.repeat([0, 1], [(labels == 0).sum(), len(labels)])
 
